@@ -1,0 +1,171 @@
+#ifndef AMAQ_CONFIG_CONFIG_H_
+#define AMAQ_CONFIG_CONFIG_H_
+
+// Everything that can be set, as plain structs with their defaults. fields.h lists the paths,
+// ranges and help of each member once; YAML, flags, validation, dump and docs/config.md walk that
+// list. The client's file describes the run, the server's file the deployment.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace amaq::config {
+
+struct ModelConfig {
+  std::string model_name_or_path;  // HF directory or .gguf file; relative to the config file
+  std::string hub_name;            // written as base_model_name_or_path when set
+  std::string dtype = "fp32";      // compute dtype: fp32 | bf16
+  bool allow_mixed_formats = false;
+};
+
+struct SplitConfig {
+  uint32_t client_blocks = 0;  // client: embedding and blocks 0...k-1
+};
+
+struct LoraConfig {
+  uint32_t r = 8;
+  double lora_alpha = 16;
+  double lora_dropout = 0;
+  bool use_rslora = false;
+  std::vector<std::string> target_modules = {"q_proj", "v_proj"};  // or {"all-linear"}
+  std::string init_from;  // folder of a PEFT adapter to start from
+};
+
+struct GateConfig {
+  std::string update = "newton";    // newton | adam
+  std::string grad = "ste";         // adam: ste | fisher
+  std::string freeze = "measured";  // measured | gate
+  double alpha = 1;
+  double penalty_beta = 1;
+};
+
+struct GradientConfig {
+  std::string bits = "same";            // same | 2...8
+  int32_t bits_offset = 0;              // added to same
+  std::string rounding = "stochastic";  // stochastic | nearest
+};
+
+struct QuantConfig {
+  std::string method = "amaq";  // none | fixed | linear | waterfill | amaq
+  uint32_t bits = 4;            // fixed
+  double target_bits = 3;
+  double b_min = 2;
+  double b_max = 8;
+  double b_start = 7.7;
+  std::string schedule = "cosine";  // cosine | linear | constant
+  double adapt_ratio = 0.15;        // of all optimizer steps
+  uint64_t adapt_steps = 0;         // overrides adapt_ratio when > 0
+  std::string range = "minmax";     // minmax | absmax
+  uint32_t sink_tokens = 1;         // 0 | 1
+  GateConfig gate;
+  GradientConfig gradient;
+};
+
+struct DataConfig {
+  std::string train_file;
+  std::string eval_file;
+  std::string prompt_template;      // "Question: {question}\nAnswer:"
+  std::string completion_template;  // " {answer}"
+  std::string format = "auto";      // auto | prompt-completion | alpaca | messages | template
+  bool append_eos = true;
+  uint32_t max_length = 512;
+  uint64_t max_train_records = 0;  // 0: all
+  uint64_t max_eval_records = 0;
+  std::string on_bad_line = "error";  // error | skip
+  bool shuffle = true;
+  std::string tokenizer;  // default: the model's own
+};
+
+struct TrainConfig {
+  uint64_t seed = 42;
+  uint64_t max_steps = 0;  // 0: from num_train_epochs
+  double num_train_epochs = 1;
+  uint32_t per_device_train_batch_size = 4;
+  uint32_t per_device_eval_batch_size = 4;
+  uint32_t gradient_accumulation_steps = 1;  // micro-batches a step
+  uint32_t in_flight = 2;
+  double learning_rate = 2e-4;
+  std::string lr_scheduler_type = "linear";  // linear | cosine | constant
+  double min_lr_ratio = 0;                   // the schedule ends at this share of learning_rate
+  uint64_t warmup_steps = 0;
+  double warmup_ratio = 0;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double weight_decay = 0;
+  double max_grad_norm = 1;     // 0: no clipping
+  std::string memory = "fast";  // fast | lean
+  uint32_t threads = 1;
+  uint64_t eval_steps = 0;  // 0: before and after training only
+  uint64_t logging_steps = 1;
+  uint64_t max_nonfinite_steps = 0;
+  std::string sample_prompt;  // one answer generated before and after (empty: none)
+  uint32_t sample_max_new_tokens = 64;
+};
+
+struct OutputConfig {
+  std::string dir = "amaq-out";
+  uint64_t save_steps = 0;
+  bool overwrite = false;
+  std::string progress = "auto";  // auto | bar | plain | none
+};
+
+struct ServerConfig {
+  std::string address =
+      "127.0.0.1:7420";  // client: where to connect, or "inproc"; server: where to listen
+  double connect_timeout_s = 20;
+  double silence_timeout_s = 60;
+  std::string port_file;  // server: the port that was bound is written here
+};
+
+struct WireConfig {
+  std::string dtype = "bf16";  // raw tensors: fp32 | bf16 | fp16
+  uint32_t chunk_bytes = 512 * 1024;
+  std::string capture_dir;
+};
+
+struct SecurityConfig {
+  bool allow_plaintext = false;
+};
+
+// The server's limits and allow-lists; a request outside them is refused naming both values.
+struct LimitsConfig {
+  uint32_t max_sessions = 8;
+  uint32_t max_tokens = 16384;  // of a micro-batch
+  uint32_t max_in_flight = 8;
+  uint32_t max_rank = 256;
+  uint32_t min_client_blocks = 0;
+  std::vector<std::string> methods = {"none", "fixed", "linear", "waterfill", "amaq"};
+  std::vector<std::string> dtypes = {"fp32", "bf16"};
+  bool allow_fetch_adapter = true;
+};
+
+struct ClientConfig {
+  ModelConfig model;
+  SplitConfig split;
+  LoraConfig lora;
+  QuantConfig quant;
+  DataConfig data;
+  TrainConfig train;
+  OutputConfig output;
+  ServerConfig server;
+  WireConfig wire;
+  SecurityConfig security;
+  std::string device = "cpu";
+  std::string log_level = "info";  // debug | info | warning | error
+};
+
+struct ServerFileConfig {
+  ModelConfig model;
+  ServerConfig server;
+  LimitsConfig limits;
+  WireConfig wire;
+  SecurityConfig security;
+  uint32_t threads = 1;
+  std::string device = "cpu";
+  std::string log_level = "info";
+};
+
+}  // namespace amaq::config
+
+#endif  // AMAQ_CONFIG_CONFIG_H_

@@ -1,0 +1,78 @@
+#ifndef AMAQ_QUANT_CODEC_H_
+#define AMAQ_QUANT_CODEC_H_
+
+// One tensor to sections and back: ranges, uniform quantization, octet packing, sink rows.
+// Not a policy: the widths come from a WidthPolicy (width_policy.h). No state.
+// Thread-safety: pure functions. Exactness: bytes are the same on every machine.
+// Source: docs/formats/octet.md (our choice).
+
+#include <cstdint>
+#include <span>
+#include <stdexcept>
+#include <vector>
+
+#include "core/error.h"
+#include "core/section.h"
+#include "core/tensor_view.h"
+#include "quant/config.h"
+
+namespace amaq::quant {
+
+// Thrown by Encode for NaN, Inf or a range that overflows; nothing was written.
+class NonFiniteError : public Error {
+ public:
+  NonFiniteError(uint64_t row, uint32_t channel, std::string message)
+      : Error(Code::kInvalidArgument, std::move(message)), row_(row), channel_(channel) {}
+  uint64_t row() const { return row_; }
+  uint32_t channel() const { return channel_; }
+
+ private:
+  uint64_t row_;
+  uint32_t channel_;
+};
+
+// Which rows of the tensor cross how. Row numbers are positions in the matrix, ascending.
+struct RowPlan {
+  std::span<const uint32_t> sink_rows;  // sent as bf16, kept out of ranges and codes
+  // Row number in the whole micro-batch of each matrix row (a gradient may send a subset); empty:
+  // the identity. Only the counter of stochastic rounding reads it.
+  std::span<const uint32_t> row_ids;
+};
+
+struct EncodeOptions {
+  Range range = Range::kMinMax;
+  Rounding rounding = Rounding::kNearestEven;
+  uint64_t rounding_key = 0;  // StochasticRoundingKey(...)
+};
+
+// x [N, H] in fp32, bf16 or fp16; widths [H], each 0...8. Appends kRanges, kSinkRows (when there
+// are any) and kCodes. Cost O(N*H). Errors: NonFiniteError; kInvalidArgument for widths out of
+// range or a wrong count.
+std::vector<Section> Encode(const MatrixView& x, std::span<const uint8_t> widths,
+                            const RowPlan& rows, const EncodeOptions& options);
+
+// The reverse: out [N, H] fp32 row-major, every row written (sink rows too).
+// Errors: kDataLoss for a missing, short, long or inconsistent section. Nothing is written on
+// error.
+void Decode(const std::vector<Section>& sections, std::span<const uint8_t> widths,
+            const RowPlan& rows, int64_t num_rows, int64_t channels, std::span<float> out);
+
+// A tensor as it is, in `dtype` (fp32, bf16, fp16): one kRaw section. Values beyond fp16 saturate.
+// Errors: NonFiniteError.
+std::vector<Section> EncodeRaw(const MatrixView& x, DType dtype);
+void DecodeRaw(const std::vector<Section>& sections, DType dtype, int64_t num_rows,
+               int64_t channels, std::span<float> out);
+
+// Ranges of a coded message, as the receiver sees them.
+struct DecodedRanges {
+  std::vector<float> lo;    // [H]
+  std::vector<float> step;  // [H]; 0: constant channel
+};
+DecodedRanges ReadRanges(const std::vector<Section>& sections, std::span<const uint8_t> widths);
+
+// Exact size in bytes of the kCodes section: ceil(rows / 8) * sum of widths.
+uint64_t CodesBytes(uint64_t rows, std::span<const uint8_t> widths);
+
+}  // namespace amaq::quant
+
+#endif  // AMAQ_QUANT_CODEC_H_

@@ -1,0 +1,227 @@
+#include "train/cut.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/check.h"
+#include "core/rng.h"
+#include "tensor/bridge.h"
+
+namespace amaq::train {
+namespace {
+
+uint64_t TotalBytes(const std::vector<Section>& sections) {
+  uint64_t total = 0;
+  for (const Section& section : sections) total += section.bytes.size();
+  return total;
+}
+
+// The codec reads fp32, bf16 and fp16; fp64 (tests) is narrowed.
+at::Tensor CodecInput(const at::Tensor& x) {
+  return tensor::OnHost(x.scalar_type() == at::kDouble ? x.to(at::kFloat) : x);
+}
+
+CodedTensor EncodeMatrix(const at::Tensor& host, DType wire_dtype, std::span<const uint8_t> widths,
+                         const quant::RowPlan& rows, const quant::EncodeOptions& options) {
+  const MatrixView view = tensor::ViewMatrix(host);
+  CodedTensor coded;
+  if (widths.empty()) {
+    coded.raw_dtype = wire_dtype;
+    coded.sections = quant::EncodeRaw(view, wire_dtype);
+    return coded;
+  }
+  coded.sections = quant::Encode(view, widths, rows, options);
+  const auto bf16_bytes = static_cast<uint64_t>(view.rows * view.channels) * 2;
+  if (TotalBytes(coded.sections) >= bf16_bytes) {
+    coded.raw_dtype = DType::kBF16;
+    coded.sections = quant::EncodeRaw(view, DType::kBF16);
+  }
+  return coded;
+}
+
+void DecodeMatrix(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
+                  std::span<const uint8_t> widths, const quant::RowPlan& rows, at::Tensor& out) {
+  const int64_t num_rows = out.size(0);
+  const int64_t channels = out.size(1);
+  if (raw_dtype) {
+    quant::DecodeRaw(sections, *raw_dtype, num_rows, channels, tensor::Floats(out));
+  } else {
+    quant::Decode(sections, widths, rows, num_rows, channels, tensor::Floats(out));
+  }
+}
+
+}  // namespace
+
+std::vector<uint32_t> SinkRows(std::span<const uint32_t> segments, uint32_t sink_tokens) {
+  std::vector<uint32_t> rows;
+  for (size_t s = 0; s + 1 < segments.size(); ++s) {
+    const uint32_t end = std::min(segments[s + 1], segments[s] + sink_tokens);
+    for (uint32_t row = segments[s]; row < end; ++row) rows.push_back(row);
+  }
+  return rows;
+}
+
+GradientRows PlanGradientRows(std::span<const uint32_t> segments,
+                              std::span<const uint32_t> target_rows, uint32_t sink_tokens) {
+  GradientRows plan;
+  size_t next = 0;
+  for (size_t s = 0; s + 1 < segments.size(); ++s) {
+    uint32_t end = segments[s];  // one past the segment's last supervised row
+    for (; next < target_rows.size() && target_rows[next] < segments[s + 1]; ++next) {
+      end = target_rows[next] + 1;
+    }
+    for (uint32_t row = segments[s]; row < end; ++row) {
+      if (row - segments[s] < sink_tokens) {
+        plan.sink_rows.push_back(static_cast<uint32_t>(plan.rows.size()));
+      }
+      plan.rows.push_back(row);
+    }
+  }
+  return plan;
+}
+
+std::vector<uint8_t> GradientWidths(const CutOptions& options,
+                                    std::span<const uint8_t> forward_widths) {
+  std::vector<uint8_t> widths(forward_widths.begin(), forward_widths.end());
+  for (uint8_t& width : widths) {
+    const int32_t wanted = options.gradient_bits ? static_cast<int32_t>(*options.gradient_bits)
+                                                 : width + options.gradient_bits_offset;
+    width = static_cast<uint8_t>(std::clamp(wanted, 2, 8));
+  }
+  return widths;
+}
+
+CodedTensor EncodeActivation(const CutOptions& options, const at::Tensor& x,
+                             std::span<const uint32_t> segments, std::span<const uint8_t> widths) {
+  const std::vector<uint32_t> sinks = SinkRows(segments, options.sink_tokens);
+  return EncodeMatrix(CodecInput(x), options.wire_dtype, widths, {sinks, {}},
+                      {options.range, quant::Rounding::kNearestEven, 0});
+}
+
+at::Tensor DecodeActivation(const CutOptions& options, const std::vector<Section>& sections,
+                            std::optional<DType> raw_dtype, std::span<const uint32_t> segments,
+                            std::span<const uint8_t> widths, int64_t channels, at::Device device,
+                            at::ScalarType type) {
+  AMAQ_CHECK(!segments.empty());
+  const std::vector<uint32_t> sinks = SinkRows(segments, options.sink_tokens);
+  at::Tensor out = tensor::EmptyFloats(segments.back(), channels);
+  DecodeMatrix(sections, raw_dtype, widths, {sinks, {}}, out);
+  return out.to(device, type);
+}
+
+CodedTensor EncodeGradient(const CutOptions& options, const at::Tensor& gradient,
+                           const GradientRows& plan, std::span<const uint8_t> widths,
+                           const MicroBatchId& id) {
+  const at::Tensor sent =
+      CodecInput(gradient.index_select(0, tensor::FromRows(plan.rows, gradient.device())));
+  constexpr uint32_t kBackwardDirection = 2;  // transport::Direction::kBackward
+  return EncodeMatrix(sent, options.wire_dtype, widths, {plan.sink_rows, plan.rows},
+                      {options.range, options.gradient_rounding,
+                       StochasticRoundingKey(options.seed, options.cut, kBackwardDirection, id.step,
+                                             id.micro_batch)});
+}
+
+at::Tensor DecodeGradient(const CutOptions& /*options*/, const std::vector<Section>& sections,
+                          std::optional<DType> raw_dtype, const GradientRows& plan,
+                          int64_t num_rows, std::span<const uint8_t> widths, int64_t channels,
+                          at::Device device, at::ScalarType type) {
+  at::Tensor sent = tensor::EmptyFloats(static_cast<int64_t>(plan.rows.size()), channels);
+  DecodeMatrix(sections, raw_dtype, widths, {plan.sink_rows, plan.rows}, sent);
+  at::Tensor out = at::zeros({num_rows, channels}, at::TensorOptions().dtype(type).device(device));
+  out.index_copy_(0, tensor::FromRows(plan.rows, device), sent.to(device, type));
+  return out;
+}
+
+namespace {
+
+// Rows of the gradient that crossed and are not sinks, as rows of the micro-batch.
+std::vector<uint32_t> CodedRows(const GradientRows& plan) {
+  std::vector<uint32_t> rows;
+  size_t next_sink = 0;
+  for (uint32_t i = 0; i < plan.rows.size(); ++i) {
+    if (next_sink < plan.sink_rows.size() && plan.sink_rows[next_sink] == i) {
+      ++next_sink;
+    } else {
+      rows.push_back(plan.rows[i]);
+    }
+  }
+  return rows;
+}
+
+// R_c: of the ranges that were sent, or of x itself when it was sent raw.
+std::vector<double> ChannelRanges(const CutOptions& options, const StatsInput& input,
+                                  std::span<const float> x, size_t channels) {
+  std::vector<double> range(channels, 0);
+  if (!input.coded.raw_dtype) {
+    const quant::DecodedRanges sent = quant::ReadRanges(input.coded.sections, input.widths);
+    for (size_t c = 0; c < channels; ++c) {
+      range[c] = static_cast<double>(sent.step[c]) * ((1 << input.widths[c]) - 1);
+    }
+    return range;
+  }
+  std::vector<float> low(channels, INFINITY);
+  std::vector<float> high(channels, -INFINITY);
+  const std::vector<uint32_t> sinks = SinkRows(input.segments, options.sink_tokens);
+  for (uint32_t row = 0; row < input.segments.back(); ++row) {
+    if (std::binary_search(sinks.begin(), sinks.end(), row)) continue;
+    for (size_t c = 0; c < channels; ++c) {
+      const float value = x[row * channels + c];
+      low[c] = std::min(low[c], value);
+      high[c] = std::max(high[c], value);
+    }
+  }
+  for (size_t c = 0; c < channels; ++c) {
+    if (high[c] > low[c]) range[c] = static_cast<double>(high[c]) - low[c];
+  }
+  return range;
+}
+
+}  // namespace
+
+quant::ChannelStats GatherStats(const CutOptions& options, const StatsInput& input) {
+  const at::Tensor x_host = tensor::OnHost(input.x.to(at::kFloat));
+  const at::Tensor gradient_host = tensor::OnHost(input.gradient.to(at::kFloat));
+  const std::span<const float> x = tensor::Floats(x_host);
+  const std::span<const float> gradient = tensor::Floats(gradient_host);
+  const auto channels = static_cast<size_t>(input.x.size(1));
+  const std::vector<uint32_t> rows = CodedRows(input.plan);
+
+  quant::ChannelStats stats;
+  stats.range = ChannelRanges(options, input, x, channels);
+  stats.gradient_energy.assign(channels, 0);
+  for (const uint32_t row : rows) {
+    for (size_t c = 0; c < channels; ++c) {
+      const double value = gradient[row * channels + c];
+      stats.gradient_energy[c] += value * value;
+    }
+  }
+  if (FindSection(input.gradient_sections, SectionKind::kRaw) == nullptr) {
+    const quant::DecodedRanges sent =
+        quant::ReadRanges(input.gradient_sections, input.gradient_widths);
+    const double share = options.gradient_rounding == quant::Rounding::kStochastic ? 6 : 12;
+    for (size_t c = 0; c < channels; ++c) {
+      const double noise = static_cast<double>(rows.size()) * sent.step[c] * sent.step[c] / share;
+      stats.gradient_energy[c] = std::max(0.0, stats.gradient_energy[c] - noise);
+    }
+  }
+  if (!input.wants_error_dot) return stats;
+  stats.error_dot.assign(channels, 0);
+  if (input.coded.raw_dtype) return stats;
+  const at::Tensor decoded_tensor =
+      DecodeActivation(options, input.coded.sections, std::nullopt, input.segments, input.widths,
+                       static_cast<int64_t>(channels), at::kCPU, at::kFloat);
+  const std::span<const float> decoded = tensor::Floats(decoded_tensor);
+  for (const uint32_t row : rows) {
+    for (size_t c = 0; c < channels; ++c) {
+      const size_t i = row * channels + c;
+      stats.error_dot[c] += static_cast<double>(gradient[i]) *
+                            (static_cast<double>(decoded[i]) - static_cast<double>(x[i]));
+    }
+  }
+  return stats;
+}
+
+}  // namespace amaq::train

@@ -1,0 +1,93 @@
+#ifndef AMAQ_TRAIN_CUT_H_
+#define AMAQ_TRAIN_CUT_H_
+
+// What both parties must agree on about a cut: which rows cross, at which widths, and how a tensor
+// becomes sections and back. Also the per-channel sums that the gate learns from. No network here.
+// Thread-compatible. Source: design "The wire" sections 2 and 3, AMAQ page sections 3, 4 and 6.
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+#include "core/section.h"
+#include "quant/codec.h"
+#include "quant/width_policy.h"
+#include "tensor/aten.h"
+
+namespace amaq::train {
+
+struct CutOptions {
+  DType wire_dtype = DType::kBF16;  // of raw tensors
+  quant::Range range = quant::Range::kMinMax;
+  uint32_t sink_tokens = 1;
+  std::optional<uint32_t> gradient_bits;  // nullopt: the widths of the forward tensor
+  int32_t gradient_bits_offset = 0;
+  quant::Rounding gradient_rounding = quant::Rounding::kStochastic;
+  uint64_t seed = 0;
+  uint32_t cut = 0;
+};
+
+// Rows of a micro-batch's gradient that may differ from zero: of each segment, those up to its last
+// supervised row. Both parties derive the same plan.
+struct GradientRows {
+  std::vector<uint32_t> rows;       // ascending rows of the micro-batch
+  std::vector<uint32_t> sink_rows;  // positions within `rows`
+};
+
+std::vector<uint32_t> SinkRows(std::span<const uint32_t> segments, uint32_t sink_tokens);
+GradientRows PlanGradientRows(std::span<const uint32_t> segments,
+                              std::span<const uint32_t> target_rows, uint32_t sink_tokens);
+
+// Widths of a gradient whose forward tensor had `forward_widths`; empty (raw) when that was raw.
+std::vector<uint8_t> GradientWidths(const CutOptions& options,
+                                    std::span<const uint8_t> forward_widths);
+
+// Which message: keys of the stochastic rounding.
+struct MicroBatchId {
+  uint64_t step = 0;
+  uint32_t micro_batch = 0;
+};
+
+// Activation x [N, H] on any device. Empty widths: raw. A coded message that would not be smaller
+// than bf16 is sent raw as bf16: then `raw_dtype` says so.
+struct CodedTensor {
+  std::vector<Section> sections;
+  std::optional<DType> raw_dtype;  // set: a kRaw section of that type
+};
+CodedTensor EncodeActivation(const CutOptions& options, const at::Tensor& x,
+                             std::span<const uint32_t> segments, std::span<const uint8_t> widths);
+at::Tensor DecodeActivation(const CutOptions& options, const std::vector<Section>& sections,
+                            std::optional<DType> raw_dtype, std::span<const uint32_t> segments,
+                            std::span<const uint8_t> widths, int64_t channels, at::Device device,
+                            at::ScalarType type);
+
+// The same for gradient [N, H]; only plan.rows cross, the others come back as zero.
+CodedTensor EncodeGradient(const CutOptions& options, const at::Tensor& gradient,
+                           const GradientRows& plan, std::span<const uint8_t> widths,
+                           const MicroBatchId& id);
+at::Tensor DecodeGradient(const CutOptions& options, const std::vector<Section>& sections,
+                          std::optional<DType> raw_dtype, const GradientRows& plan,
+                          int64_t num_rows, std::span<const uint8_t> widths, int64_t channels,
+                          at::Device device, at::ScalarType type);
+
+// What the gate learns from one micro-batch: x the activation as it was sent from, coded its
+// message, gradient the decoded one with its sections (for its rounding noise).
+struct StatsInput {
+  const at::Tensor& x;
+  const CodedTensor& coded;
+  std::span<const uint8_t> widths;
+  std::span<const uint32_t> segments;
+  const at::Tensor& gradient;
+  const std::vector<Section>& gradient_sections;
+  std::span<const uint8_t> gradient_widths;
+  const GradientRows& plan;
+  bool wants_error_dot;
+};
+quant::ChannelStats GatherStats(const CutOptions& options, const StatsInput& input);
+
+}  // namespace amaq::train
+
+#endif  // AMAQ_TRAIN_CUT_H_

@@ -1,0 +1,81 @@
+// Method `waterfill`: widths from one calibration pass, fixed from step 0 on. It separates "mixed"
+// from "learned". While calibrating, tensors cross raw.
+
+#include "core/error.h"
+#include "quant/gate.h"
+#include "quant/methods/methods.h"
+
+namespace amaq::quant {
+namespace {
+
+constexpr uint32_t kCalibrationMicroBatches = 2;
+
+class WaterfillPolicy final : public WidthPolicyBase {
+ public:
+  WaterfillPolicy(const WidthConfig& config, size_t channels)
+      : WidthPolicyBase(channels), config_(config), curvature_(channels) {}
+
+  PolicyPhase phase() const override {
+    return is_calibrated() ? PolicyPhase::kFrozen : PolicyPhase::kCalibrating;
+  }
+  double target_bits() const override { return config_.target_bits; }
+  bool wants_stats() const override { return !is_calibrated(); }
+  uint32_t calibration_micro_batches() const override {
+    return is_calibrated() ? 0 : kCalibrationMicroBatches - observed_;
+  }
+
+  void Observe(const ChannelStats& stats, uint64_t loss_tokens) override {
+    if (is_calibrated()) return;
+    const std::vector<double> observed = Curvature(stats, channels(), loss_tokens);
+    for (size_t c = 0; c < channels(); ++c) curvature_[c] += observed[c];
+    if (observed_ < kCalibrationMicroBatches) ++observed_;
+  }
+
+  void Discard() override {
+    if (is_calibrated()) return;
+    curvature_.assign(channels(), 0);
+    observed_ = 0;
+  }
+
+  void FinishCalibration() override {
+    if (is_calibrated()) return;
+    if (observed_ == 0) {
+      Throw(Code::kFailedPrecondition, "waterfill saw none of its ", kCalibrationMicroBatches,
+            " calibration micro-batches");
+    }
+    const uint8_t lowest = LowestWidth(config_);
+    SetWidths(FitToBudget(std::vector<uint8_t>(channels(), lowest), curvature_, config_.target_bits,
+                          lowest, HighestWidth(config_)));
+  }
+
+  WidthReport Report() const override {
+    WidthReport report = WidthPolicyBase::Report();
+    if (!is_calibrated()) return report;
+    const std::vector<double> bits(widths().begin(), widths().end());
+    report.spread_bits = StandardDeviation(bits);
+    report.correlation =
+        Correlation(bits, WaterFill(curvature_, report.mean_bits, config_.b_min, config_.b_max));
+    return report;
+  }
+
+  std::map<std::string, std::vector<float>> State() const override {
+    auto state = WidthPolicyBase::State();
+    state["curvature"] = std::vector<float>(curvature_.begin(), curvature_.end());
+    return state;
+  }
+
+ private:
+  bool is_calibrated() const { return version() != 0; }
+
+  const WidthConfig config_;
+  std::vector<double> curvature_;  // sum over the calibration micro-batches
+  uint32_t observed_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<WidthPolicy> MakeWaterfillPolicy(const WidthConfig& config, size_t channels) {
+  return std::make_unique<WaterfillPolicy>(config, channels);
+}
+
+}  // namespace amaq::quant

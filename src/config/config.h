@@ -3,7 +3,9 @@
 
 // Everything that can be set, as plain structs with their defaults. fields.h lists the paths,
 // ranges and help of each member once; YAML, flags, validation, dump and docs/config.md walk that
-// list. The client's file describes the run, the server's file the deployment.
+// list. The client's file describes the run, the server's file the deployment: of the sections that
+// both have, each party accepts only the keys that concern it (client_fields.cc, server_fields.cc).
+// After load.h all paths are absolute. Value types.
 
 #include <cstdint>
 #include <string>
@@ -16,10 +18,12 @@ struct ModelConfig {
   std::string hub_name;            // written as base_model_name_or_path when set
   std::string dtype = "fp32";      // compute dtype: fp32 | bf16
   bool allow_mixed_formats = false;
+  bool operator==(const ModelConfig&) const = default;
 };
 
 struct SplitConfig {
   uint32_t client_blocks = 0;  // client: embedding and blocks 0...k-1
+  bool operator==(const SplitConfig&) const = default;
 };
 
 struct LoraConfig {
@@ -29,6 +33,7 @@ struct LoraConfig {
   bool use_rslora = false;
   std::vector<std::string> target_modules = {"q_proj", "v_proj"};  // or {"all-linear"}
   std::string init_from;  // folder of a PEFT adapter to start from
+  bool operator==(const LoraConfig&) const = default;
 };
 
 struct GateConfig {
@@ -37,12 +42,14 @@ struct GateConfig {
   std::string freeze = "measured";  // measured | gate
   double alpha = 1;
   double penalty_beta = 1;
+  bool operator==(const GateConfig&) const = default;
 };
 
 struct GradientConfig {
   std::string bits = "same";            // same | 2...8
   int32_t bits_offset = 0;              // added to same
   std::string rounding = "stochastic";  // stochastic | nearest
+  bool operator==(const GradientConfig&) const = default;
 };
 
 struct QuantConfig {
@@ -59,6 +66,7 @@ struct QuantConfig {
   uint32_t sink_tokens = 1;         // 0 | 1
   GateConfig gate;
   GradientConfig gradient;
+  bool operator==(const QuantConfig&) const = default;
 };
 
 struct DataConfig {
@@ -74,6 +82,7 @@ struct DataConfig {
   std::string on_bad_line = "error";  // error | skip
   bool shuffle = true;
   std::string tokenizer;  // default: the model's own
+  bool operator==(const DataConfig&) const = default;
 };
 
 struct TrainConfig {
@@ -101,6 +110,7 @@ struct TrainConfig {
   uint64_t max_nonfinite_steps = 0;
   std::string sample_prompt;  // one answer generated before and after (empty: none)
   uint32_t sample_max_new_tokens = 64;
+  bool operator==(const TrainConfig&) const = default;
 };
 
 struct OutputConfig {
@@ -108,6 +118,7 @@ struct OutputConfig {
   uint64_t save_steps = 0;
   bool overwrite = false;
   std::string progress = "auto";  // auto | bar | plain | none
+  bool operator==(const OutputConfig&) const = default;
 };
 
 struct ServerConfig {
@@ -116,16 +127,19 @@ struct ServerConfig {
   double connect_timeout_s = 20;
   double silence_timeout_s = 60;
   std::string port_file;  // server: the port that was bound is written here
+  bool operator==(const ServerConfig&) const = default;
 };
 
 struct WireConfig {
   std::string dtype = "bf16";  // raw tensors: fp32 | bf16 | fp16
   uint32_t chunk_bytes = 512 * 1024;
   std::string capture_dir;
+  bool operator==(const WireConfig&) const = default;
 };
 
 struct SecurityConfig {
   bool allow_plaintext = false;
+  bool operator==(const SecurityConfig&) const = default;
 };
 
 // The server's limits and allow-lists; a request outside them is refused naming both values.
@@ -138,6 +152,7 @@ struct LimitsConfig {
   std::vector<std::string> methods = {"none", "fixed", "linear", "waterfill", "amaq"};
   std::vector<std::string> dtypes = {"fp32", "bf16"};
   bool allow_fetch_adapter = true;
+  bool operator==(const LimitsConfig&) const = default;
 };
 
 struct ClientConfig {
@@ -153,6 +168,7 @@ struct ClientConfig {
   SecurityConfig security;
   std::string device = "cpu";
   std::string log_level = "info";  // debug | info | warning | error
+  bool operator==(const ClientConfig&) const = default;
 };
 
 struct ServerFileConfig {
@@ -164,6 +180,7 @@ struct ServerFileConfig {
   uint32_t threads = 1;
   std::string device = "cpu";
   std::string log_level = "info";
+  bool operator==(const ServerFileConfig&) const = default;
 };
 
 }  // namespace amaq::config

@@ -40,8 +40,8 @@ THIRD_PARTY = [
     (r"CLI/", ["config/flags.cc"]),
     (r"spdlog/", ["core/log.cc"]),
     (r"xxhash\.h$", ["core/digest.cc"]),
-    (r"pcre2\.h$", ["data/*.cc"]),
-    (r"nlohmann/json_fwd\.hpp$", ["io/json.h"]),  # declarations only
+    (r"pcre2\.h$", ["data/regex.h"]),
+    (r"nlohmann/json_fwd\.hpp$", ["io/*.h", "io/*.cc", "data/*.h", "data/*.cc"]),  # declarations only
     (r"nlohmann/", [f"{m}/*.cc" for m in ("io", "data", "lora", "models", "train", "client", "server")]),
 ]
 # Tests that may include autograd and torch/torch.h.

@@ -42,16 +42,12 @@ begin_part "training"
 rm -f "$out/port"
 "$AMAQ_ROOT/build/release/src/server/amaq-server" \
   --config "$AMAQ_ROOT/configs/quickstart-server.yaml" \
-  --set model.model_name_or_path="$out/model.gguf" \
   --set server.address=127.0.0.1:0 --port-file "$out/port" >"$out/server.log" 2>&1 &
 server_pid=$!
 wait_for_port "$out/port" "$server_pid" "$out/server.log"
 
 "$AMAQ_ROOT/build/release/src/client/amaq-client" \
   --config "$AMAQ_ROOT/configs/quickstart-client.yaml" \
-  --set model.model_name_or_path="$out/model.gguf" \
-  --set data.train_file="$out/data/train.jsonl" --set data.eval_file="$out/data/eval.jsonl" \
-  --set output.dir="$out/adapter" --set output.overwrite=true \
   --server "127.0.0.1:$(cat "$out/port")" "$@"
 
 stop_server

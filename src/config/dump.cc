@@ -26,15 +26,16 @@ std::string Capitalised(std::string text) {
   return text;
 }
 
-// "One of none, fixed. Example: fixed." with the unit, for comments and tables.
-std::string Details(const Field& field) {
+// "One of none, fixed, amaq. Default: amaq.", for the comment above a key.
+std::string Details(const Field& field, const Field& with_default) {
   std::string text;
   const bool is_bounded = std::isfinite(field.min) || !field.names.empty();
   if (is_bounded) text = DescribeAllowed(field);
   if (!field.unit.empty()) text += StrCat(text.empty() ? "in " : ", in ", field.unit);
-  if (!text.empty()) text = Capitalised(text) + ".";
-  if (!field.example.empty()) text += StrCat(text.empty() ? "" : " ", "Example: ", field.example);
-  return text;
+  if (!text.empty()) text = Capitalised(text) + ". ";
+  if (field.required) return text + "Required.";
+  const std::string value = FormatValue(with_default);
+  return text + (value == "\"\"" ? "Default: empty." : "Default: " + value + ".");
 }
 
 std::string Comment(const std::string& text, const std::string& indent) {
@@ -91,47 +92,51 @@ std::string MarkdownTables(const FieldList& fields) {
   return out;
 }
 
-template <typename Config>
-std::string Dump(Config config, DumpStyle style) {
-  return DumpFields(FieldsOf(&config), style);
-}
-
-}  // namespace
-
-std::string DumpFields(const FieldList& fields, DumpStyle style) {
+// `defaults` (the same list for a default config) adds comments; nullptr: values only.
+std::string DumpFields(const FieldList& fields, const FieldList* defaults) {
   std::string out;
   std::vector<std::string_view> open;  // sections that are written already
-  for (const Field& field : fields) {
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const Field& field = fields[i];
     std::vector<std::string_view> parts = Parts(field.key);
     const std::string_view leaf = parts.back();
     parts.pop_back();
     const auto [mine, theirs] = std::mismatch(parts.begin(), parts.end(), open.begin(), open.end());
     for (auto part = mine; part != parts.end(); ++part) {
       const auto depth = static_cast<size_t>(part - parts.begin());
-      if (style == DumpStyle::kAnnotated && depth == 0) out += "\n";
+      if (defaults != nullptr && depth == 0) out += "\n";
       out += std::string(2 * depth, ' ').append(*part).append(":\n");
     }
     open = parts;
     const std::string indent(2 * parts.size(), ' ');
-    if (style == DumpStyle::kAnnotated) {
+    if (defaults != nullptr) {
       if (parts.empty()) out += "\n";
       out += Comment(std::string(field.help), indent);
-      const std::string details = Details(field);
-      if (!details.empty()) out += Comment(details, indent);
+      out += Comment(Details(field, (*defaults)[i]), indent);
     }
     out += indent + std::string(leaf) + ": " + FormatValue(field) + "\n";
   }
   return out;
 }
 
-std::string DumpYaml(const ClientConfig& config) { return Dump(config, DumpStyle::kPlain); }
-std::string DumpYaml(const ServerFileConfig& config) { return Dump(config, DumpStyle::kPlain); }
-std::string AnnotatedYaml(const ClientConfig& config) {
-  return Dump(config, DumpStyle::kAnnotated);
+template <typename Config>
+std::string Plain(Config config) {
+  return DumpFields(FieldsOf(&config), nullptr);
 }
-std::string AnnotatedYaml(const ServerFileConfig& config) {
-  return Dump(config, DumpStyle::kAnnotated);
+
+template <typename Config>
+std::string Annotated(Config config) {
+  Config default_config;
+  const FieldList defaults = FieldsOf(&default_config);
+  return DumpFields(FieldsOf(&config), &defaults);
 }
+
+}  // namespace
+
+std::string DumpYaml(const ClientConfig& config) { return Plain(config); }
+std::string DumpYaml(const ServerFileConfig& config) { return Plain(config); }
+std::string AnnotatedYaml(const ClientConfig& config) { return Annotated(config); }
+std::string AnnotatedYaml(const ServerFileConfig& config) { return Annotated(config); }
 
 std::string ConfigMarkdown() {
   ClientConfig client;

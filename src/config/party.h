@@ -56,9 +56,6 @@ void ValidateFields(const FieldList& fields, const Provenance& provenance);
 void ValidateRelations(const ClientConfig& config, const Provenance& provenance);
 void ValidateRelations(const ServerFileConfig& config, const Provenance& provenance);
 
-enum class DumpStyle { kPlain, kAnnotated };
-std::string DumpFields(const FieldList& fields, DumpStyle style);
-
 }  // namespace amaq::config
 
 #endif  // AMAQ_CONFIG_PARTY_H_

@@ -71,8 +71,8 @@ class Guard {
 
 }  // namespace
 
-json ParseJson(std::string_view text, std::string_view what, uint64_t first_line) {
-  const std::string named = first_line == 1 ? std::string(what) : StrCat(what, ":", first_line);
+json ParseJson(std::string_view text, std::string_view what, uint64_t line) {
+  const std::string named = line == 0 ? std::string(what) : StrCat(what, ":", line);
   Guard guard(named);
   try {
     return json::parse(text.begin(), text.end(),
@@ -81,7 +81,7 @@ json ParseJson(std::string_view text, std::string_view what, uint64_t first_line
                        });
   } catch (const json::parse_error& error) {
     Throw(Code::kInvalidArgument,
-          Place(text, error.byte > 0 ? error.byte - 1 : 0, what, first_line), ": ",
+          Place(text, error.byte > 0 ? error.byte - 1 : 0, what, line == 0 ? 1 : line), ": ",
           Reason(error.what()));
   } catch (const json::exception& error) {
     Throw(Code::kInvalidArgument, named, ": ", Reason(error.what()));

@@ -14,9 +14,9 @@ namespace amaq::io {
 
 inline constexpr int kMaxJsonDepth = 64;
 
-// `what` names the text in errors: "config.json:3:7: ...". `first_line` is the number of its first
-// line, for a text cut out of a larger file.
-nlohmann::json ParseJson(std::string_view text, std::string_view what, uint64_t first_line = 1);
+// `what` names the text in errors: "config.json:3:7: ...". For one line of a larger file `line` is
+// its number, and all errors begin with "file:line".
+nlohmann::json ParseJson(std::string_view text, std::string_view what, uint64_t line = 0);
 
 // Typed members of an object. `what` names the object in errors. Errors: not an object, no such
 // member, another type, or out of range.

@@ -76,6 +76,7 @@ server_pid=$!
 wait_for_port "$out/port" "$server_pid" "$out/server.log"
 
 ip netns exec "$client_ns" "$build/src/client/amaq-client" --config "$client_config" \
+  --set security.allow_plaintext=true \
   --set output.dir="$out/adapter" --set output.overwrite=true \
   --server "10.77.0.1:$(cat "$out/port")" "$@"
 

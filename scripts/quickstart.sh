@@ -48,7 +48,11 @@ wait_for_port "$out/port" "$server_pid" "$out/server.log"
 
 "$AMAQ_ROOT/build/release/src/client/amaq-client" \
   --config "$AMAQ_ROOT/configs/quickstart-client.yaml" \
-  --server "127.0.0.1:$(cat "$out/port")" "$@"
+  --server "127.0.0.1:$(cat "$out/port")" "$@" || {
+  status=$?
+  echo "amaq-client ended with $status; the server's log: $out/server.log" >&2
+  exit "$status"
+}
 
 stop_server
 show_parts

@@ -137,9 +137,8 @@ run_ctest() {
   return "$status"
 }
 
-# Sanitizer settings: libraries that were built without instrumentation are named in the files.
+# Sanitizer settings. Leaks are not suppressed: a leaked tensor would be found in LibTorch's frames.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1}
-export LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$AMAQ_ROOT/scripts/lsan.supp:print_suppressions=0}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$AMAQ_ROOT/scripts/tsan.supp:second_deadlock_stack=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 

@@ -5,6 +5,7 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <map>
 #include <sstream>
 
@@ -26,7 +27,7 @@ class LeafCollector : public YAML::EventHandler {
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
     if (levels_.empty()) return;  // an empty document
-    if (AtKey()) Refuse(mark, "a key is missing");
+    if (AtKey()) Refuse(mark, "this line is not of the form key: value");
     if (levels_.back().in_list) Refuse(mark, StrCat("an item of ", list_.key, " is empty"));
     entries_.push_back({.key = KeyHere(), .value = {}, .line = levels_.back().line});
     levels_.back().name.clear();
@@ -56,7 +57,7 @@ class LeafCollector : public YAML::EventHandler {
   void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
                        YAML::EmitterStyle::value) override {
     if (levels_.empty()) Refuse(mark, kNoMapping);
-    if (levels_.back().in_list) Refuse(mark, StrCat(list_.key, " holds a list inside a list"));
+    if (levels_.back().in_list) RefuseItem(mark);
     if (AtKey()) Refuse(mark, "a key must be a word");
     list_ = {.key = KeyHere(), .value = {.is_list = true}, .line = levels_.back().line};
     Enter(mark, {.in_list = true});
@@ -71,7 +72,7 @@ class LeafCollector : public YAML::EventHandler {
   void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
                   YAML::EmitterStyle::value) override {
     if (!levels_.empty() && levels_.back().in_list) {
-      Refuse(mark, StrCat(list_.key, " holds a mapping inside a list"));
+      RefuseItem(mark);
     }
     if (!levels_.empty() && AtKey()) Refuse(mark, "a key must be a word");
     Enter(mark, {});
@@ -121,6 +122,11 @@ class LeafCollector : public YAML::EventHandler {
     levels_.push_back(std::move(level));
   }
 
+  [[noreturn]] void RefuseItem(const YAML::Mark& mark) const {
+    Refuse(mark, StrCat("the list ", list_.key,
+                        " holds more than plain words and numbers, or is not closed"));
+  }
+
   [[noreturn]] void Refuse(const YAML::Mark& mark, std::string_view sentence) const {
     Throw(Code::kInvalidArgument, file_, ":", mark.line + 1, ": ", sentence);
   }
@@ -142,7 +148,9 @@ std::vector<Entry> ParseYaml(const std::string& text, std::string_view file) {
   if (text.find('\0') != std::string::npos) {
     Throw(Code::kInvalidArgument, file, " holds a zero byte: it is not YAML in UTF-8");
   }
-  std::istringstream stream(text);
+  // The parser takes an open quote at the end of the text for a closed one; not so before "...".
+  std::istringstream stream(text + "\n...\n");
+  const auto num_lines = std::count(text.begin(), text.end(), '\n');
   LeafCollector collector(file);
   try {
     YAML::Parser parser(stream);
@@ -154,7 +162,11 @@ std::vector<Entry> ParseYaml(const std::string& text, std::string_view file) {
       }
     }
   } catch (const YAML::Exception& error) {
-    Throw(Code::kInvalidArgument, file, ":", error.mark.line + 1, ": ", error.msg);
+    if (error.mark.line > num_lines) {
+      Throw(Code::kInvalidArgument, file, ":", num_lines + 1,
+            ": the text ends inside a quote or a bracket");
+    }
+    Throw(Code::kInvalidArgument, file, ":", error.mark.line + 1, ": not valid YAML: ", error.msg);
   }
   return collector.TakeEntries();
 }

@@ -35,7 +35,7 @@ enum class Code : int {
   kUnauthenticated = 16,
 };
 
-// "INVALID_ARGUMENT" and so on; "CODE_42" for a number outside the table.
+// "INVALID_ARGUMENT" and so on; "CODE_OUTSIDE_TABLE" for any other number.
 std::string_view CodeName(Code code);
 
 class Error : public std::exception {

@@ -3,8 +3,9 @@
 # shell, YAML, JSON, Python, spelling, compose file. scripts/setup.sh --dev installs the tools.
 #   scripts/lint.sh              all of them
 #   scripts/lint.sh --only NAME  one of them (the names are printed)
-#   scripts/lint.sh --tidy       clang-tidy as well, on files that differ from the main branch and
-#                                are in build/dev/compile_commands.json (AMAQ_COMPILE_DATABASE: other folder)
+#   scripts/lint.sh --tidy       clang-tidy as well, on files of src/ that differ from the main branch
+#                                and are in build/dev/compile_commands.json (AMAQ_COMPILE_DATABASE:
+#                                another folder); files of unity builds are not
 # It looks at the tree it lies in; tracked files and new ones that git does not ignore.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -136,12 +137,12 @@ check_tidy() {
   base=$(git merge-base HEAD origin/main 2>/dev/null || true)
   [[ -n $base && $base != "$(git rev-parse HEAD)" ]] || base=$(git rev-parse --verify -q HEAD~1 || true)
   list=$( ([[ -z $base ]] || git diff --name-only --diff-filter=d "$base"; git ls-files --others --exclude-standard) |
-    grep -E '^(src|tests)/.*\.cc$' | sort -u | while read -r file; do
+    grep -E '^src/.*\.cc$' | sort -u | while read -r file; do
       # Files of a unity build are not in the database under their own name.
       ! grep -q "\"file\": \".*/$file\"" "$database/compile_commands.json" || echo "$file"
     done)
   echo "$(grep -c . <<<"$list") files"
-  [[ -z $list ]] || xargs clang-tidy --quiet -p "$database" <<<"$list"
+  [[ -z $list ]] || xargs -n 1 -P "$(nproc)" clang-tidy --quiet -p "$database" <<<"$list"
 }
 
 CHECKS=(format layers text paths todo guards sizes license shell yaml json python spelling compose)

@@ -1,17 +1,31 @@
 #include "models/model_spec.h"
 
 #include <array>
+#include <charconv>
+#include <system_error>
 #include <utility>
 
+#include "core/check.h"
 #include "core/error.h"
 
 namespace amaq::models {
+namespace {
+
+// The shortest text that reads back as the same value: equal texts mean equal numbers.
+std::string Exact(double value) {
+  std::array<char, 32> text;
+  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), value);
+  AMAQ_CHECK(error == std::errc());
+  return std::string(text.data(), end);
+}
+
+}  // namespace
 
 std::string CanonicalText(const ModelSpec& spec) {
   return StrCat("llama blocks=", spec.num_blocks, " hidden=", spec.hidden, " ffn=", spec.ffn,
                 " heads=", spec.heads, " kv_heads=", spec.kv_heads, " head_dim=", spec.head_dim,
-                " vocab=", spec.vocab, " rope_theta=", spec.rope_theta, " eps=", spec.norm_eps,
-                " tied=", spec.tied_embeddings ? "yes" : "no");
+                " vocab=", spec.vocab, " rope_theta=", Exact(spec.rope_theta),
+                " eps=", Exact(spec.norm_eps), " tied=", spec.tied_embeddings ? "yes" : "no");
 }
 
 void Validate(const ModelSpec& spec) {

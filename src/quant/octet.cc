@@ -19,6 +19,7 @@ void PackGroup(const uint8_t* codes, std::span<const uint8_t> widths, std::span<
   size_t offset = 0;
   for (size_t c = 0; c < channels; ++c) {
     const size_t width = widths[c];
+    if (width == 0) continue;
     uint64_t word = 0;
     for (size_t k = 0; k < kGroupTokens; ++k) {
       word |= uint64_t{codes[k * channels + c]} << (k * width);
@@ -37,9 +38,9 @@ void UnpackGroup(ByteSpan in, std::span<const uint8_t> widths, uint8_t* codes) {
   for (size_t c = 0; c < channels; ++c) {
     const size_t width = widths[c];
     const uint64_t mask = (uint64_t{1} << width) - 1;
-    uint64_t word = 0;
+    uint64_t word = 0;  // width 0: every code is 0
     const size_t count = in.size() - offset >= sizeof(word) ? sizeof(word) : width;
-    std::memcpy(&word, in.data() + offset, count);
+    if (width != 0) std::memcpy(&word, in.data() + offset, count);
     for (size_t k = 0; k < kGroupTokens; ++k) {
       codes[k * channels + c] = static_cast<uint8_t>((word >> (k * width)) & mask);
     }

@@ -186,6 +186,19 @@ def special_channels():
     return np.array(columns, F32).T.copy()
 
 
+def half_way_points(widths):
+    """Values exactly between two codes of a step that is no power of two: here (x - lo) * (1 / step)
+    and (x - lo) / step round differently."""
+    columns = []
+    for c, width in enumerate(widths):
+        step = bf16_to_f32(0x3F80 + 2 * c + 3)
+        codes = np.arange(17) % (2**width - 1) + 0.5
+        column = (codes * step).astype(F32)
+        column[0], column[1] = 0, F32(2**width - 1) * step
+        columns.append(column)
+    return np.array(columns).T.copy()
+
+
 def cases():
     rng = np.random.default_rng(20260731)
     key = dict(seed=42, cut=0, direction=2, step=7, micro_batch=3)
@@ -206,6 +219,7 @@ def cases():
     yield case("bf16", activations(rng, 13, 10), [2, 3, 4, 5, 6] * 2, sinks=[0], dtype=BF16)
     yield case("fp16", activations(rng, 10, 8), [8, 7, 6, 5, 4, 3, 2, 1], dtype=FP16)
     yield case("special", special_channels(), [4, 4, 3, 2, 5, 3, 6, 4, 8, 3, 5])
+    yield case("half_way", half_way_points([3, 4, 5, 8] * 6), [3, 4, 5, 8] * 6)
     yield case("stochastic", activations(rng, 19, 24), [3] * 24, sinks=[0],
                rounding=STOCHASTIC)
     yield case("stochastic_subset", activations(rng, 10, 11), list(range(1, 9)) + [3, 3, 3],

@@ -22,8 +22,8 @@ enum class OnBadLine { kError, kSkip };
 
 struct DatasetOptions {
   RecordFormatKind format = RecordFormatKind::kAuto;
-  std::string prompt_template;
-  std::string completion_template;
+  std::string prompt_template = {};
+  std::string completion_template = {};
   bool append_eos = true;
   uint32_t max_length = 512;  // tokens of a record
   uint64_t max_records = 0;   // 0: all; others are not read

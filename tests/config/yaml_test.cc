@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "core/rng.h"
 #include "tests/config/support.h"
 
 namespace amaq::config {
@@ -132,6 +133,38 @@ TEST(YamlTest, SecondDocumentIsRefused) {
 
 TEST(YamlTest, BytesThatAreNotTextAreRefused) {
   EXPECT_THAT(YamlError(std::string("a: 1\0b", 6)), HasSubstr("zero byte"));
+}
+
+// Cuts, flips and repeats pieces of a real file: what is no config must be an amaq::Error.
+TEST(YamlTest, DamagedFilesGiveAnErrorAndNothingElse) {
+  const std::string good = ReadText(AMAQ_SOURCE_DIR "/configs/quickstart-client.yaml");
+  const std::string special = "\"'[]{}:,-#&*!|>%@`~\n\t \\\x01\xff?0";
+  int refused = 0;
+  uint64_t counter = 0;
+  const auto draw = [&counter](size_t below) { return PhiloxWord(20260101, counter++) % below; };
+  for (int round = 0; round < 2000; ++round) {
+    std::string text = good;
+    for (size_t edits = 1 + draw(4); edits > 0; --edits) {
+      const size_t at = draw(text.size());
+      switch (draw(3)) {
+        case 0:
+          text[at] = special[draw(special.size())];
+          break;
+        case 1:
+          text.insert(at, text.substr(draw(text.size()), draw(20)));
+          break;
+        default:
+          text.erase(at, draw(40));
+      }
+    }
+    try {
+      ReadYaml<ClientConfig>(text);
+    } catch (const Error& error) {
+      ASSERT_EQ(error.code(), Code::kInvalidArgument);
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 1000);  // the damage is real
 }
 
 }  // namespace

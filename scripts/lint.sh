@@ -51,7 +51,9 @@ check_text() {
   local list code
   list=$(files "$TEXT" | grep -v '^tests/golden/')
   code=$(grep -E -v '\.json$' <<<"$list")
-  complain_if_found "not ASCII" xargs grep -n -P '[^\x00-\x7F]' <<<"$code" || return 1
+  # Tokenizers are tested with other scripts than Latin.
+  complain_if_found "not ASCII" xargs grep -n -P '[^\x00-\x7F]' \
+    <<<"$(grep -v '^tests/data/' <<<"$code")" || return 1
   complain_if_found "white space at the end of a line" xargs grep -n -E '[[:space:]]+$' <<<"$code" || return 1
   complain_if_found "a tab or a carriage return" xargs grep -n -P '[\t\r]' <<<"$code" || return 1
   local file

@@ -29,10 +29,6 @@ FieldList ModelFields(ModelConfig* c) {
        .target = &c->dtype,
        .help = "Type that both parties compute in; the LoRA weights are fp32 in any case.",
        .names = "fp32 bf16"},
-      {.key = "model.allow_mixed_formats",
-       .target = &c->allow_mixed_formats,
-       .help = "Lets the parties hold the model in different formats (GGUF here, Hugging Face "
-               "there)."},
   };
 }
 

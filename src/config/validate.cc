@@ -37,6 +37,13 @@ int PortOf(std::string_view address) {
   return port <= 65535 ? static_cast<int>(port) : -1;
 }
 
+// Of an address that PortOf accepts. A name other than localhost may be anywhere.
+bool IsLoopback(std::string_view address) {
+  const std::string_view host = address.substr(0, address.rfind(':'));
+  const bool is_numeric = host.find_first_not_of("0123456789.") == std::string_view::npos;
+  return host == "localhost" || (is_numeric && host.starts_with("127.")) || host == "[::1]";
+}
+
 void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
   if (q.gradient.bits != "same" && q.gradient.bits_offset != 0) {
     Refuse(provenance, {"quant.gradient.bits_offset", "quant.gradient.bits"},
@@ -132,6 +139,12 @@ void ValidateRelations(const ClientConfig& config, const Provenance& provenance)
     Refuse(provenance, {"server.address"},
            "server.address must be host:port with a port from 1 to 65535, or inproc, got ",
            config.server.address);
+  }
+  if (config.server.address != "inproc" && !IsLoopback(config.server.address) &&
+      !config.security.allow_plaintext) {
+    Refuse(provenance, {"server.address"}, "server.address ", config.server.address,
+           " is not this machine, and nothing would be encrypted on the way: set "
+           "security.allow_plaintext: true to accept that");
   }
 }
 

@@ -283,7 +283,7 @@ TEST(ValidateTest, TargetModulesAreNamedOnce) {
 }
 
 TEST(ValidateTest, AddressIsHostAndPort) {
-  for (const char* good : {"inproc", "localhost:7420", "10.0.0.1:1", "[::1]:65535"}) {
+  for (const char* good : {"inproc", "localhost:7420", "127.1.2.3:1", "[::1]:65535"}) {
     ClientConfig config = Complete();
     config.server.address = good;
     EXPECT_NO_THROW(Validate(config)) << good;
@@ -299,6 +299,19 @@ TEST(ValidateTest, AddressIsHostAndPort) {
   EXPECT_NO_THROW(Validate(server));
   server.server.address = "inproc";
   EXPECT_THAT(ErrorOf([&] { Validate(server); }), HasSubstr("server.address"));
+}
+
+TEST(ValidateTest, AnotherMachineNeedsConsentToPlaintext) {
+  for (const char* remote :
+       {"10.0.0.1:7420", "server:7420", "[fe80::1]:7420", "127.example.org:1"}) {
+    EXPECT_THAT(Refusal([&](ClientConfig* c) { c->server.address = remote; }),
+                HasSubstr("set security.allow_plaintext: true"))
+        << remote;
+    ClientConfig config = Complete();
+    config.server.address = remote;
+    config.security.allow_plaintext = true;
+    EXPECT_NO_THROW(Validate(config));
+  }
 }
 
 TEST(ValidateTest, EmptyAllowListIsRefused) {

@@ -3,6 +3,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <memory>
 
 namespace amaq {
@@ -36,6 +37,16 @@ spdlog::logger& Logger() {
 }
 
 }  // namespace
+
+LogLevel ParseLogLevel(std::string_view name) {
+  static constexpr std::array<std::string_view, 5> kNames = {"debug", "info", "warning", "error",
+                                                             "off"};
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    if (kNames[i] == name) return static_cast<LogLevel>(i);
+  }
+  Throw(Code::kInvalidArgument, "log_level is debug, info, warning, error or off, got '", name,
+        "'");
+}
 
 void SetLogLevel(LogLevel level) { Logger().set_level(Convert(level)); }
 

@@ -13,6 +13,8 @@ namespace amaq {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError, kOff };
 
+// "debug", "info", "warning", "error" or "off". Errors: kInvalidArgument.
+LogLevel ParseLogLevel(std::string_view name);
 void SetLogLevel(LogLevel level);
 bool LogEnabled(LogLevel level);
 void LogLine(LogLevel level, std::string_view line);

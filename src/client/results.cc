@@ -1,0 +1,153 @@
+#include "client/results.h"
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "client/progress.h"
+#include "core/error.h"
+#include "io/file.h"
+#include "io/safetensors.h"
+
+namespace amaq::client {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+double Ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
+
+void MakeFolder(const std::string& path) {
+  std::error_code failure;
+  fs::create_directories(path, failure);
+  if (failure) Throw(Code::kPermissionDenied, "cannot create ", path, ": ", failure.message());
+}
+
+json HistoryEntry(const StepLog& log) {
+  return {{"step", log.step},
+          {"epoch", log.epoch},
+          {"loss", log.loss},
+          {"grad_norm", log.grad_norm},
+          {"learning_rate", log.learning_rate},
+          {"bits_mean_forward", log.widths.mean_bits},
+          {"bits_spread_forward", log.widths.spread_bits},
+          {"bits_correlation", log.widths.correlation},
+          {"bits_target", log.target_bits},
+          {"bits_histogram", log.widths.histogram}};
+}
+
+}  // namespace
+
+std::map<std::string, double> AllResults(const RunTotals& totals) {
+  const auto elements = static_cast<double>(totals.rows) * static_cast<double>(totals.channels);
+  const auto up = static_cast<double>(totals.traffic.train_bytes_up);
+  const auto down = static_cast<double>(totals.traffic.train_bytes_down);
+  std::map<std::string, double> results = {
+      {"train_loss", Ratio(totals.loss_sum, static_cast<double>(totals.supervised_tokens))},
+      {"train_steps", static_cast<double>(totals.steps)},
+      {"train_tokens", static_cast<double>(totals.rows)},
+      {"train_supervised_tokens", static_cast<double>(totals.supervised_tokens)},
+      {"train_runtime", totals.seconds},
+      {"tokens_per_second", Ratio(static_cast<double>(totals.rows), totals.seconds)},
+      {"epoch", totals.epochs},
+      {"skipped_steps", static_cast<double>(totals.skipped_steps)},
+      {"wire_bytes_up", up},
+      {"wire_bytes_down", down},
+      {"wire_bytes_total", static_cast<double>(totals.traffic.total_bytes)},
+      {"effective_bits_forward",
+       Ratio(8 * static_cast<double>(totals.traffic.forward_bytes), elements)},
+      {"effective_bits_backward",
+       Ratio(8 * static_cast<double>(totals.traffic.backward_bytes), elements)},
+      {"mean_bits_forward_final", totals.mean_bits_final},
+      {"traffic_ratio_vs_bf16", Ratio(up + down, 4 * elements)}};
+  if (totals.eval_before) results["eval_loss_before"] = totals.eval_before->MeanLoss();
+  if (totals.eval_after) {
+    results["eval_loss"] = totals.eval_after->MeanLoss();
+    results["eval_tokens"] = static_cast<double>(totals.eval_after->tokens);
+    results["eval_accuracy"] = Ratio(static_cast<double>(totals.eval_after->correct),
+                                     static_cast<double>(totals.eval_after->tokens));
+  }
+  return results;
+}
+
+ResultWriter::ResultWriter(std::string dir, bool overwrite) : dir_(std::move(dir)) {
+  std::error_code failure;
+  if (!overwrite && fs::exists(dir_, failure) && !fs::is_empty(dir_, failure)) {
+    Throw(Code::kAlreadyExists, "output.dir ", dir_,
+          " holds files already; set output.overwrite: true or name another folder");
+  }
+}
+
+void ResultWriter::Write(const std::string& name, const std::string& text) const {
+  io::WriteFileAtomically(dir_ + "/" + name, std::string_view(text));
+}
+
+void ResultWriter::Begin(const std::string& effective_config_yaml) {
+  MakeFolder(dir_);
+  Write("amaq_config.yaml", effective_config_yaml);
+}
+
+void ResultWriter::LogStep(const StepLog& log, uint64_t max_steps) {
+  history_.push_back(log);
+  const double left =
+      log.seconds / static_cast<double>(log.step) * static_cast<double>(max_steps - log.step);
+  const json line = {
+      {"current_steps", log.step},
+      {"total_steps", max_steps},
+      {"loss", log.loss},
+      {"lr", log.learning_rate},
+      {"epoch", log.epoch},
+      {"percentage", 100 * Ratio(static_cast<double>(log.step), static_cast<double>(max_steps))},
+      {"elapsed_time", Clock(log.seconds)},
+      {"remaining_time", Clock(left)}};
+  const std::string path = dir_ + "/trainer_log.jsonl";
+  std::ofstream out(path, log.step == 1 ? std::ios::trunc : std::ios::app);
+  out << line.dump() << "\n";
+  if (!out.flush()) Throw(Code::kResourceExhausted, "cannot write ", path);
+}
+
+std::string ResultWriter::SaveAdapter(const lora::PeftConfig& config, ByteSpan safetensors,
+                                      std::optional<uint64_t> checkpoint_step) {
+  const std::string folder =
+      checkpoint_step ? StrCat(dir_, "/checkpoint-", *checkpoint_step) : dir_;
+  MakeFolder(folder);
+  io::WriteFileAtomically(folder + "/adapter_model.safetensors", safetensors);
+  io::WriteFileAtomically(folder + "/adapter_config.json",
+                          std::string_view(lora::PeftConfigJson(config)));
+  return folder;
+}
+
+void ResultWriter::Finish(const RunTotals& totals, uint64_t max_steps,
+                          const std::map<std::string, std::vector<float>>& gates) {
+  json results = json::object();
+  for (const auto& [name, value] : AllResults(totals)) {
+    const bool is_count = value == static_cast<double>(static_cast<int64_t>(value));
+    results[name] = is_count ? json(static_cast<int64_t>(value)) : json(value);
+  }
+  Write("all_results.json", results.dump(4) + "\n");
+  json history = json::array();
+  for (const StepLog& log : history_) history.push_back(HistoryEntry(log));
+  const json state = {{"epoch", totals.epochs},
+                      {"global_step", totals.steps},
+                      {"max_steps", max_steps},
+                      {"num_train_epochs", totals.epochs},
+                      {"total_flos", 0},
+                      {"log_history", history},
+                      {"best_metric", nullptr},
+                      {"best_model_checkpoint", nullptr},
+                      {"is_local_process_zero", true},
+                      {"is_world_process_zero", true},
+                      {"is_hyper_param_search", false},
+                      {"trial_name", nullptr},
+                      {"trial_params", nullptr}};
+  Write("trainer_state.json", state.dump(2) + "\n");
+  if (gates.empty()) return;
+  std::vector<io::F32Tensor> tensors;
+  for (const auto& [name, values] : gates) {
+    tensors.push_back({name, {static_cast<int64_t>(values.size())}, values});
+  }
+  io::WriteFileAtomically(dir_ + "/amaq_gate.safetensors",
+                          io::SerializeSafetensors(std::move(tensors), {{"format", "pt"}}));
+}
+
+}  // namespace amaq::client

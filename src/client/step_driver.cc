@@ -1,0 +1,310 @@
+#include "client/step_driver.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/bytes.h"
+#include "core/error.h"
+#include "tensor/bridge.h"
+#include "train/supervision.h"
+
+namespace amaq::client {
+namespace {
+
+using transport::Message;
+using transport::Phase;
+
+transport::GatePhase GatePhaseOf(quant::PolicyPhase phase) {
+  switch (phase) {
+    case quant::PolicyPhase::kRaw:
+      return transport::GatePhase::kNone;
+    case quant::PolicyPhase::kCalibrating:
+      return transport::GatePhase::kCalibrating;
+    case quant::PolicyPhase::kAdapting:
+      return transport::GatePhase::kAdapting;
+    case quant::PolicyPhase::kFrozen:
+      return transport::GatePhase::kFrozen;
+  }
+  return transport::GatePhase::kNone;
+}
+
+std::string Describe(const Message& message, const transport::NonFinite& what) {
+  if (what.tensor == "loss") return StrCat("the loss of ", ToString(message.key), " is not finite");
+  return StrCat("the ", what.tensor, " of ", ToString(message.key), " is not finite at token ",
+                what.token, ", channel ", what.channel);
+}
+
+uint64_t SupervisedTokens(const std::vector<data::Batch>& batches) {
+  uint64_t total = 0;
+  for (const data::Batch& batch : batches) total += batch.num_supervised();
+  return total;
+}
+
+data::Batch PrefixBatch(const std::vector<int32_t>& tokens) {
+  data::Example example{tokens, std::vector<uint8_t>(tokens.size(), 0), false};
+  return data::Collate({&example});
+}
+
+}  // namespace
+
+StepDriver::StepDriver(models::Stage& stage, quant::WidthPolicy& widths, transport::Link& link,
+                       const Options& options)
+    : stage_(stage),
+      widths_(widths),
+      link_(link),
+      options_(options),
+      optimizer_(stage.adapters(), options.optimizer) {}
+
+Message StepDriver::NewMessage(Phase phase) const {
+  Message message;
+  message.key = {options_.epoch, step_, attempt_, 0, phase, 0};
+  return message;
+}
+
+Message StepDriver::ReceiveNext(Phase phase, uint32_t micro_batch) {
+  Message message = link_.Receive();
+  if (awaits_committed_ && message.key.phase == Phase::kCommitted) {
+    const auto* info = std::get_if<transport::CommittedInfo>(&message.item);
+    if (info == nullptr || info->committed_steps != step_) {
+      Throw(Code::kDataLoss, "the server confirms another step than ", step_);
+    }
+    awaits_committed_ = false;
+    if (phase == Phase::kCommitted) return message;
+    message = link_.Receive();
+  }
+  if (message.key.phase != phase || message.key.micro_batch != micro_batch ||
+      (message.key.request_id == 0 &&
+       (message.key.step != step_ || message.key.attempt != attempt_))) {
+    Throw(Code::kDataLoss, "the server sent ", ToString(message.key), " where ", PhaseName(phase),
+          " step ", step_, ".", attempt_, " micro-batch ", micro_batch, " is due");
+  }
+  return message;
+}
+
+train::CodedTensor StepDriver::Attach(const at::Tensor& activation,
+                                      std::span<const uint32_t> segments, Message* message) {
+  const std::span<const uint8_t> widths = widths_.widths();
+  train::CodedTensor coded = train::EncodeActivation(options_.cut, activation, segments, widths);
+  message->tensor = transport::TensorSpec{
+      static_cast<uint64_t>(activation.size(0)), static_cast<uint32_t>(activation.size(1)),
+      coded.raw_dtype.value_or(DType::kF32), options_.cut.cut, transport::Direction::kForward};
+  message->gate.version = coded.raw_dtype ? 0 : widths_.version();
+  message->gate.phase = GatePhaseOf(widths_.phase());
+  message->gate.target_bits = widths_.target_bits();
+  message->gate.decoded_version = decoded_version_;
+  if (message->gate.version > sent_version_) {
+    message->sections.push_back({SectionKind::kWidths, Bytes(widths.begin(), widths.end())});
+    sent_version_ = message->gate.version;
+  }
+  message->sections.insert(message->sections.end(), coded.sections.begin(), coded.sections.end());
+  return coded;
+}
+
+void StepDriver::SendForward(const data::Batch& batch, uint32_t index, uint32_t count,
+                             uint64_t loss_tokens, Pass* pass) {
+  InFlight work;
+  work.context = models::MakeBatchContext(stage_.spec(), batch.segments,
+                                          {options_.lora.dropout, options_.lora.seed, step_, index},
+                                          stage_.scalar_type(), stage_.device());
+  work.activation = stage_.Forward(stage_.Embed(tensor::FromInts(batch.tokens, stage_.device())),
+                                   work.context, &work.saved);
+  work.plan = train::PlanGradientRows(batch.segments, batch.target_rows, options_.cut.sink_tokens);
+  Message message = NewMessage(Phase::kForward);
+  message.key.micro_batch = index;
+  message.micro_batches = count;
+  message.loss_tokens = loss_tokens;
+  try {
+    work.coded = Attach(work.activation, batch.segments, &message);
+    if (!work.coded.raw_dtype) {
+      work.widths.assign(widths_.widths().begin(), widths_.widths().end());
+      work.version = widths_.version();
+    }
+    train::AppendSupervision({batch.segments, batch.target_rows, batch.targets}, &message.sections);
+  } catch (const quant::NonFiniteError& error) {
+    work.is_broken = true;
+    message.item = transport::NonFinite{"activation", error.row(), error.channel()};
+  }
+  link_.Send(std::move(message));
+  pass->in_flight.push_back(std::move(work));
+  pass->result.rows += batch.num_tokens();
+  ++pass->sent;
+}
+
+void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
+  const Message message = ReceiveNext(Phase::kBackward, pass->received);
+  InFlight work = std::move(pass->in_flight.front());
+  pass->in_flight.pop_front();
+  ++pass->received;
+  if (const auto* what = std::get_if<transport::NonFinite>(&message.item)) {
+    pass->result.skipped = true;
+    if (pass->result.skip_reason.empty()) pass->result.skip_reason = Describe(message, *what);
+    return;
+  }
+  const auto* info = std::get_if<transport::BackwardInfo>(&message.item);
+  if (info == nullptr || !message.tensor || work.is_broken) {
+    Throw(Code::kDataLoss, ToString(message.key), " carries no gradient");
+  }
+  pass->result.loss_sum += info->loss_sum;
+  pass->result.tokens += info->tokens;
+  const bool is_raw = message.gate.version == 0;
+  if ((!is_raw && message.gate.version != work.version) ||
+      message.gate.decoded_version != work.version) {
+    Throw(Code::kDataLoss, ToString(message.key), " is coded with gate version ",
+          message.gate.version, " and echoes ", message.gate.decoded_version,
+          "; its forward tensor was sent with ", work.version);
+  }
+  decoded_version_ = message.gate.version;
+  const std::vector<uint8_t> gradient_widths = train::GradientWidths(options_.cut, work.widths);
+  std::optional<DType> raw_dtype;
+  if (is_raw) raw_dtype = message.tensor->dtype;
+  const at::Tensor gradient = train::DecodeGradient(
+      options_.cut, message.sections, raw_dtype, work.plan, work.context.num_rows(),
+      gradient_widths, stage_.spec().hidden, stage_.device(), stage_.scalar_type());
+  stage_.Backward(gradient, work.context, std::move(work.saved), models::InputGradient::kNotNeeded,
+                  nullptr);
+  Observe(work, message, gradient, loss_tokens);
+}
+
+void StepDriver::Observe(const InFlight& work, const Message& message, const at::Tensor& gradient,
+                         uint64_t loss_tokens) {
+  if (!widths_.wants_stats()) return;
+  const std::vector<uint8_t> gradient_widths = train::GradientWidths(options_.cut, work.widths);
+  const std::vector<uint32_t>& segments = work.context.segments;
+  widths_.Observe(
+      train::GatherStats(options_.cut,
+                         {work.activation, work.coded, work.widths, segments, gradient,
+                          message.sections, gradient_widths, work.plan, widths_.wants_error_dot()}),
+      loss_tokens);
+}
+
+void StepDriver::RunMicroBatches(const std::vector<data::Batch>& micro_batches, Pass* pass) {
+  const auto count = static_cast<uint32_t>(micro_batches.size());
+  const uint64_t loss_tokens = SupervisedTokens(micro_batches);
+  while (pass->received < count) {
+    while (pass->sent < count && pass->sent - pass->received < options_.in_flight) {
+      SendForward(micro_batches[pass->sent], pass->sent, count, loss_tokens, pass);
+    }
+    ReceiveBackward(loss_tokens, pass);
+  }
+}
+
+train::ClipDecision StepDriver::ReceiveNorms(StepResult* result) {
+  const Message message = ReceiveNext(Phase::kNorm, 0);
+  const auto* info = std::get_if<transport::NormInfo>(&message.item);
+  const Bytes* bytes = FindSection(message.sections, SectionKind::kNorms);
+  if (info == nullptr || bytes == nullptr) Throw(Code::kDataLoss, "the server's NORM has no norms");
+  std::vector<train::TensorNorm> norms = optimizer_.SquaredNorms();
+  ByteReader reader(*bytes, "the norms section");
+  for (const std::string& name : options_.server_tensors) {
+    norms.push_back({name, reader.Read<double>()});
+  }
+  reader.ExpectEnd();
+  const train::ClipDecision decision = train::DecideClip(std::move(norms), options_.max_grad_norm);
+  result->grad_norm = decision.total_norm;
+  if (!info->finite || !decision.finite) {
+    result->skipped = true;
+    if (result->skip_reason.empty()) {
+      result->skip_reason = StrCat("the gradient norm of step ", step_, " is not finite");
+    }
+  }
+  return decision;
+}
+
+void StepDriver::SendCommit(const StepResult& result, const train::ClipDecision& decision,
+                            double learning_rate) {
+  if (result.skipped) {
+    widths_.Discard();
+  } else {
+    widths_.Commit();
+  }
+  Message message = NewMessage(Phase::kCommit);
+  message.item = transport::CommitInfo{result.skipped, decision.finite ? decision.scale : 0,
+                                       learning_rate, widths_.version()};
+  link_.Send(std::move(message));
+  awaits_committed_ = true;
+  if (result.skipped) {
+    optimizer_.ZeroGradients();
+  } else {
+    optimizer_.Step(decision.scale, learning_rate);
+  }
+  ++step_;
+  attempt_ = 0;
+}
+
+StepResult StepDriver::RunStep(const std::vector<data::Batch>& micro_batches,
+                               double learning_rate) {
+  Pass pass;
+  RunMicroBatches(micro_batches, &pass);
+  const train::ClipDecision decision = ReceiveNorms(&pass.result);
+  SendCommit(pass.result, decision, learning_rate);
+  return std::move(pass.result);
+}
+
+void StepDriver::Calibrate(const std::vector<data::Batch>& micro_batches) {
+  Pass pass;
+  RunMicroBatches(micro_batches, &pass);
+  ReceiveNorms(&pass.result);
+  if (pass.result.skipped) Throw(Code::kInternal, "calibration failed: ", pass.result.skip_reason);
+  Message abort = NewMessage(Phase::kAbort);
+  abort.item = transport::AbortInfo{"calibration"};
+  link_.Send(std::move(abort));
+  ++attempt_;
+  optimizer_.ZeroGradients();
+  widths_.FinishCalibration();
+}
+
+Message StepDriver::RequestMessage(Phase phase, const data::Batch& batch) {
+  const models::BatchContext context = models::MakeBatchContext(
+      stage_.spec(), batch.segments, {}, stage_.scalar_type(), stage_.device());
+  const at::Tensor activation = stage_.Forward(
+      stage_.Embed(tensor::FromInts(batch.tokens, stage_.device())), context, nullptr);
+  Message message = NewMessage(phase);
+  message.key.request_id = next_request_++;
+  Attach(activation, batch.segments, &message);
+  train::AppendSupervision({batch.segments, batch.target_rows, batch.targets}, &message.sections);
+  return message;
+}
+
+EvalResult StepDriver::Evaluate(const std::vector<data::Batch>& batches) {
+  EvalResult total;
+  size_t received = 0;
+  for (size_t sent = 0; received < batches.size();) {
+    if (sent < batches.size() && sent - received < options_.in_flight) {
+      link_.Send(RequestMessage(Phase::kEvaluate, batches[sent++]));
+      continue;
+    }
+    const Message answer = ReceiveNext(Phase::kEvaluate, 0);
+    const auto* info = std::get_if<transport::EvalInfo>(&answer.item);
+    if (info == nullptr) Throw(Code::kDataLoss, "the server answered an evaluation without a loss");
+    if (!std::isfinite(info->loss_sum)) {
+      Throw(Code::kInternal, "the evaluation loss of batch ", received, " is not finite");
+    }
+    total.loss_sum += info->loss_sum;
+    total.tokens += info->tokens;
+    total.correct += info->correct;
+    ++received;
+  }
+  return total;
+}
+
+std::vector<int32_t> StepDriver::Generate(std::vector<int32_t> tokens, uint32_t max_new_tokens,
+                                          int32_t end_token) {
+  std::vector<int32_t> made;
+  for (uint32_t i = 0; i < max_new_tokens; ++i) {
+    link_.Send(RequestMessage(Phase::kDecode, PrefixBatch(tokens)));
+    const Message answer = ReceiveNext(Phase::kDecode, 0);
+    const auto* info = std::get_if<transport::DecodeInfo>(&answer.item);
+    if (info == nullptr) Throw(Code::kDataLoss, "the server answered a DECODE without a token");
+    const auto token = static_cast<int32_t>(info->token_id);
+    if (token == end_token) break;
+    made.push_back(token);
+    tokens.push_back(token);
+  }
+  return made;
+}
+
+void StepDriver::Drain() {
+  if (awaits_committed_) ReceiveNext(Phase::kCommitted, 0);
+}
+
+}  // namespace amaq::client

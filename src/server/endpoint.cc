@@ -1,0 +1,258 @@
+#include "server/endpoint.h"
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <string>
+
+#include "core/digest.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/mutex.h"
+#include "core/version.h"
+#include "models/loader.h"
+#include "quant/config.h"
+#include "server/engine.h"
+
+namespace amaq::server {
+namespace {
+
+using transport::OpenReply;
+using transport::OpenRequest;
+
+template <typename... Args>
+[[noreturn]] void Refuse(const Args&... args) {
+  Throw(Code::kFailedPrecondition, "the server refuses the run: ", args...);
+}
+
+std::string Joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+bool Contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+bool IsRunName(const std::string& name) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  };
+  return !name.empty() && name.size() <= 64 && name.front() != '.' &&
+         std::all_of(name.begin(), name.end(), allowed);
+}
+
+DType WireDtype(const std::string& name) {
+  const std::optional<DType> dtype = ParseDType(name);
+  if (!dtype || *dtype == DType::kF64) Refuse("wire.dtype '", name, "' of the client is unknown");
+  return *dtype;
+}
+
+void CheckLimits(const OpenRequest& request, const config::LimitsConfig& limits) {
+  if (request.protocol_min > transport::kProtocolVersion ||
+      request.protocol_max < transport::kProtocolVersion) {
+    Refuse("the client speaks protocol ", request.protocol_min, " to ", request.protocol_max,
+           ", this server ", transport::kProtocolVersion);
+  }
+  if (!IsRunName(request.run_id)) {
+    Throw(Code::kInvalidArgument,
+          "a run id has 1 to 64 characters of A-Z a-z 0-9 . _ - and no leading dot");
+  }
+  if (!Contains(limits.methods, request.quant.method)) {
+    Refuse("quant.method is '", request.quant.method,
+           "' at the client, limits.methods of the server allows ", Joined(limits.methods));
+  }
+  if (!Contains(limits.dtypes, request.compute_dtype)) {
+    Refuse("model.dtype is '", request.compute_dtype,
+           "' at the client, limits.dtypes of the server allows ", Joined(limits.dtypes));
+  }
+  if (request.lora.r < 1 || request.lora.r > limits.max_rank) {
+    Refuse("lora.r is ", request.lora.r, " at the client, limits.max_rank of the server is ",
+           limits.max_rank);
+  }
+  if (request.client_blocks < limits.min_client_blocks) {
+    Refuse("split.client_blocks is ", request.client_blocks,
+           " at the client, limits.min_client_blocks of the server is ", limits.min_client_blocks);
+  }
+  if (request.max_tokens < 1 || request.max_tokens > limits.max_tokens) {
+    Refuse(
+        "a micro-batch of the client has up to ", request.max_tokens,
+        " tokens (data.max_length times train.per_device_train_batch_size), limits.max_tokens of "
+        "the server is ",
+        limits.max_tokens);
+  }
+  if (request.in_flight < 1 || request.in_flight > limits.max_in_flight) {
+    Refuse("train.in_flight is ", request.in_flight,
+           " at the client, limits.max_in_flight of the server is ", limits.max_in_flight);
+  }
+}
+
+void CheckModel(const OpenRequest& request, const models::Fingerprint& own,
+                bool allow_mixed_formats) {
+  const transport::ModelFingerprint& theirs = request.model;
+  if (theirs.config != own.config) {
+    Refuse("another model (model.model_name_or_path): the client has ", theirs.config,
+           ", the server ", own.config);
+  }
+  const bool is_same_file =
+      theirs.tensor_index == own.tensor_index && theirs.boundary == own.boundary;
+  if (is_same_file || allow_mixed_formats) return;
+  Refuse(
+      "another model of the same shape, or another format of it (model.model_name_or_path): the "
+      "client's fingerprint is ",
+      Hex(theirs.tensor_index), "-", Hex(theirs.boundary), ", the server's ", Hex(own.tensor_index),
+      "-", Hex(own.boundary), "; model.allow_mixed_formats in the server's config lets them meet");
+}
+
+train::CutOptions CutOf(const OpenRequest& request) {
+  const transport::QuantRequest& quant = request.quant;
+  train::CutOptions cut;
+  cut.wire_dtype = WireDtype(quant.wire_dtype);
+  if (quant.range != "minmax" && quant.range != "absmax") {
+    Refuse("quant.range '", quant.range, "' of the client is unknown");
+  }
+  cut.range = quant.range == "absmax" ? quant::Range::kAbsMax : quant::Range::kMinMax;
+  if (quant.sink_tokens > 1)
+    Refuse("quant.sink_tokens is ", quant.sink_tokens, " at the client, at most 1 here");
+  cut.sink_tokens = quant.sink_tokens;
+  if (quant.gradient_bits != "same") {
+    if (quant.gradient_bits.size() != 1 || quant.gradient_bits < "2" || quant.gradient_bits > "8") {
+      Refuse("quant.gradient.bits '", quant.gradient_bits,
+             "' of the client is neither 'same' nor 2 to 8");
+    }
+    cut.gradient_bits = static_cast<uint32_t>(quant.gradient_bits[0] - '0');
+  }
+  if (quant.gradient_bits_offset < -6 || quant.gradient_bits_offset > 6) {
+    Refuse("quant.gradient.bits_offset is ", quant.gradient_bits_offset,
+           " at the client, -6 to 6 here");
+  }
+  cut.gradient_bits_offset = quant.gradient_bits_offset;
+  if (quant.gradient_rounding != "stochastic" && quant.gradient_rounding != "nearest") {
+    Refuse("quant.gradient.rounding '", quant.gradient_rounding, "' of the client is unknown");
+  }
+  cut.gradient_rounding = quant.gradient_rounding == "stochastic" ? quant::Rounding::kStochastic
+                                                                  : quant::Rounding::kNearestEven;
+  cut.seed = request.seed;
+  cut.cut = request.client_blocks;
+  return cut;
+}
+
+models::StageOptions StageOf(const OpenRequest& request, const std::string& device) {
+  if (request.memory_policy != "fast" && request.memory_policy != "lean") {
+    Refuse("train.memory '", request.memory_policy, "' of the client is unknown");
+  }
+  if (!(request.lora.dropout >= 0 && request.lora.dropout < 1)) {
+    Refuse("lora.lora_dropout is ", request.lora.dropout, " at the client, [0, 1) here");
+  }
+  models::StageOptions options;
+  options.lora.r = request.lora.r;
+  options.lora.alpha = request.lora.alpha;
+  options.lora.dropout = request.lora.dropout;
+  options.lora.use_rslora = request.lora.use_rslora;
+  options.lora.target_modules = lora::ResolveTargets(request.lora.target_modules);
+  options.lora.seed = request.seed;
+  options.compute_dtype = ParseDType(request.compute_dtype).value_or(DType::kF32);
+  options.memory =
+      request.memory_policy == "lean" ? models::MemoryPolicy::kLean : models::MemoryPolicy::kFast;
+  options.device = device;
+  return options;
+}
+
+std::string RandomId() {
+  std::random_device device;
+  const auto word = [&device] { return (uint64_t{device()} << 32) | device(); };
+  const uint64_t high = word();
+  return Hex(high) + Hex(word());
+}
+
+constexpr uint32_t kFirstEpoch = 1;
+
+class SessionTable : public transport::Endpoint {
+ public:
+  explicit SessionTable(const config::ServerFileConfig& config)
+      : config_(config), model_(models::OpenModel(config.model.model_name_or_path)) {}
+
+  OpenReply Open(const OpenRequest& request) override {
+    CheckLimits(request, config_.limits);
+    const models::StageRange range = models::ServerRange(model_.spec, request.client_blocks);
+    CheckModel(request, models::FingerprintOf(model_, request.client_blocks),
+               config_.model.allow_mixed_formats);
+    const models::StageOptions stage = StageOf(request, config_.device);
+    EngineOptions options{CutOf(request),
+                          {request.optimizer.beta1, request.optimizer.beta2, request.optimizer.eps,
+                           request.optimizer.weight_decay},
+                          stage.lora,
+                          request.max_tokens,
+                          config_.limits.allow_fetch_adapter};
+    const std::string id = Reserve();
+    OpenReply reply;
+    try {
+      auto engine =
+          std::make_shared<Engine>(models::LoadStage(model_, range, stage), options, kFirstEpoch);
+      reply.trained_parameters = engine->num_parameters();
+      MutexLock lock(mutex_);
+      sessions_[id] = std::move(engine);
+    } catch (...) {
+      Close(id);
+      throw;
+    }
+    reply.session_id = id;
+    reply.epoch = kFirstEpoch;
+    reply.server_version = kVersion;
+    reply.max_tokens = request.max_tokens;
+    reply.max_in_flight = request.in_flight;
+    reply.fetch_adapter_allowed = config_.limits.allow_fetch_adapter;
+    AMAQ_LOG(kInfo, "opened run ", request.run_id, ": blocks ", range.first_block, " to ",
+             range.end_block - 1, ", ", reply.trained_parameters, " trained parameters, method ",
+             request.quant.method);
+    return reply;
+  }
+
+  std::shared_ptr<transport::Session> Find(const std::string& session_id, uint32_t epoch) override {
+    MutexLock lock(mutex_);
+    const auto found = sessions_.find(session_id);
+    if (found == sessions_.end() || found->second == nullptr) {
+      Throw(Code::kNotFound, "the server knows no such session");
+    }
+    if (epoch != kFirstEpoch) Throw(Code::kAborted, "the session is in epoch ", kFirstEpoch);
+    return found->second;
+  }
+
+  void Close(const std::string& session_id) override {
+    std::shared_ptr<Engine> closed;  // freed outside the lock
+    MutexLock lock(mutex_);
+    const auto found = sessions_.find(session_id);
+    if (found == sessions_.end()) return;
+    closed = std::move(found->second);
+    sessions_.erase(found);
+    if (closed != nullptr) AMAQ_LOG(kInfo, "closed a session; ", sessions_.size(), " left");
+  }
+
+ private:
+  // Takes a place in the table before the half is loaded, so that the limit holds meanwhile.
+  std::string Reserve() {
+    MutexLock lock(mutex_);
+    if (sessions_.size() >= config_.limits.max_sessions) {
+      Throw(Code::kResourceExhausted, "the server has ", sessions_.size(),
+            " sessions open, limits.max_sessions is ", config_.limits.max_sessions);
+    }
+    std::string id = RandomId();
+    sessions_[id] = nullptr;
+    return id;
+  }
+
+  const config::ServerFileConfig config_;
+  const models::BaseModel model_;
+  Mutex mutex_;
+  std::map<std::string, std::shared_ptr<Engine>> sessions_ AMAQ_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+std::unique_ptr<transport::Endpoint> MakeEndpoint(const config::ServerFileConfig& config) {
+  return std::make_unique<SessionTable>(config);
+}
+
+}  // namespace amaq::server

@@ -1,0 +1,74 @@
+#ifndef AMAQ_SERVER_ENGINE_H_
+#define AMAQ_SERVER_ENGINE_H_
+
+// One session's half of a model behind the transport: messages in, messages out. It decodes what
+// crossed the cut, runs its blocks, head and loss, sends the cut gradient first and forms the
+// lowest block's weight gradients after. It knows no network. Lane-bound. Source: design "The
+// wire", section 4, and "Compute" (our choice).
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/stage.h"
+#include "train/cut.h"
+#include "train/optimizer.h"
+#include "train/supervision.h"
+#include "transport/endpoint.h"
+#include "transport/session.h"
+
+namespace amaq::server {
+
+struct EngineOptions {
+  train::CutOptions cut;
+  train::AdamWOptions optimizer;
+  lora::LoraOptions lora;
+  uint64_t max_tokens = 0;  // of a micro-batch
+  bool allow_fetch_adapter = true;
+};
+
+class Engine : public transport::Session {
+ public:
+  Engine(std::unique_ptr<models::Stage> stage, const EngineOptions& options, uint32_t epoch);
+
+  void OnMessage(transport::Message message, const Reply& reply) override;
+  void PutAdapter(ByteSpan adapter) override;
+  Bytes FetchAdapter() override;
+
+  uint64_t num_parameters() const { return optimizer_.num_parameters(); }
+
+ private:
+  // A tensor message as the engine works on it.
+  struct Incoming {
+    train::Supervision supervision;
+    std::span<const uint8_t> widths;  // empty: raw
+    at::Tensor x;                     // [N, H] decoded
+    models::BatchContext context;
+  };
+
+  void Forward(transport::Message message, const Reply& reply);
+  void Commit(const transport::Message& message, const Reply& reply);
+  void Abort(const Reply& reply);
+  void Evaluate(const transport::Message& message, const Reply& reply);
+  void Decode(const transport::Message& message, const Reply& reply);
+
+  Incoming Receive(const transport::Message& message, bool is_training);
+  std::span<const uint8_t> WidthsOf(const transport::Message& message);
+  transport::Message NormReply(const transport::MessageKey& key) const;
+  transport::Message Answer(const transport::Message& request, transport::Phase phase) const;
+  void ReplyNonFinite(const transport::Message& request, transport::NonFinite what,
+                      const Reply& reply);
+
+  std::unique_ptr<models::Stage> stage_;
+  const EngineOptions options_;
+  train::AdamW optimizer_;
+  transport::StepLedger ledger_;
+  std::map<uint64_t, std::vector<uint8_t>> widths_by_version_;  // the newest two
+  bool is_step_finite_ = true;
+};
+
+}  // namespace amaq::server
+
+#endif  // AMAQ_SERVER_ENGINE_H_

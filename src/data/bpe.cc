@@ -113,19 +113,22 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<std::string>& merges) {
 }
 
 const Bpe::Merge* Bpe::Find(int32_t left, int32_t right) const {
-  if (left == kNoToken || right == kNoToken) return nullptr;
   const auto found = merges_.find(PairKey(left, right));
   return found == merges_.end() ? nullptr : &found->second;
 }
 
 void Bpe::Encode(std::string_view word, std::vector<int32_t>* ids) const {
-  const auto length = static_cast<int32_t>(word.size());
   std::vector<Symbol> symbols;
   symbols.reserve(word.size());
-  for (int32_t i = 0; i < length; ++i) {
-    const auto byte = static_cast<uint8_t>(word[static_cast<size_t>(i)]);
-    symbols.push_back({byte_ids_[byte], i - 1, i + 1 == length ? -1 : i + 1});
+  for (const char c : word) {
+    const int32_t id = byte_ids_[static_cast<uint8_t>(c)];
+    if (id == kNoToken) continue;
+    const auto index = static_cast<int32_t>(symbols.size());
+    symbols.push_back({id, index - 1, index + 1});
   }
+  if (symbols.empty()) return;
+  symbols.back().next = -1;
+  const auto length = static_cast<int32_t>(symbols.size());
   const auto at = [&symbols](int32_t index) -> Symbol& {
     return symbols[static_cast<size_t>(index)];
   };

@@ -182,6 +182,31 @@ void AddTokens(const json& root, TokenizerParts* parts) {
   }
 }
 
+// What is put around a text: nothing, or one token before it.
+void ApplyPostProcessor(const json& root, TokenizerParts* parts) {
+  const json* post = io::FindJsonMember(root, "post_processor");
+  if (post == nullptr || TypeOf(*post) == "ByteLevel") return;
+  if (TypeOf(*post) != "TemplateProcessing") {
+    Refuse(parts->name, StrCat("post-processor '", TypeOf(*post), "'"));
+  }
+  const json& pieces = io::JsonMember(*post, "single", parts->name);
+  const bool has_front = pieces.is_array() && pieces.size() == 2 &&
+                         io::FindJsonMember(pieces[0], "SpecialToken") != nullptr;
+  if (!pieces.is_array() || pieces.size() != (has_front ? 2u : 1u) ||
+      io::FindJsonMember(pieces.back(), "Sequence") == nullptr) {
+    Refuse(parts->name, "a post-processor that adds more than one token before the text");
+  }
+  if (!has_front) return;
+  const std::string token = io::JsonString(pieces[0]["SpecialToken"], "id", parts->name);
+  const auto found = std::ranges::find(parts->added, token, &AddedToken::content);
+  if (found == parts->added.end()) {
+    Throw(Code::kInvalidArgument, parts->name, ": the post-processor adds '", token,
+          "', which is no added token");
+  }
+  parts->bos = found->id;
+  parts->adds_bos = true;
+}
+
 // --- tokenizer_config.json ---
 
 // A token's name, plain or as an object with 'content'; `id` stays as it is without one.
@@ -227,8 +252,9 @@ void ApplyConfig(const std::string& folder, TokenizerParts* parts) {
 // GPT-2's files name no special token: the one they have is both ends, as in its public code.
 void AssumeGpt2Ends(TokenizerParts* parts) {
   const auto found = std::ranges::find(parts->added, kEndOfText, &AddedToken::content);
-  if (parts->bos || parts->eos || found == parts->added.end()) return;
-  parts->bos = parts->eos = found->id;
+  if (found == parts->added.end()) return;
+  if (!parts->bos) parts->bos = found->id;
+  if (!parts->eos) parts->eos = found->id;
 }
 
 }  // namespace
@@ -264,16 +290,13 @@ TokenizerParts PartsFromTokenizerJson(std::string_view text, const std::string& 
   if (const json* normalizer = io::FindJsonMember(root, "normalizer")) {
     Refuse(name, StrCat("normalizer '", TypeOf(*normalizer), "'"));
   }
-  const json* post = io::FindJsonMember(root, "post_processor");
-  if (post != nullptr && TypeOf(*post) != "ByteLevel") {
-    Refuse(name, StrCat("post-processor '", TypeOf(*post), "'"));
-  }
   TokenizerParts parts;
   parts.name = name;
   parts.pre_tokenizer = JsonPreTokenizer(root, name);
   parts.tokens = TokenTable(io::JsonMember(model, "vocab", name), name);
   parts.merges = MergeList(io::JsonMember(model, "merges", name), name);
   AddTokens(root, &parts);
+  ApplyPostProcessor(root, &parts);
   AssumeGpt2Ends(&parts);
   return parts;
 }

@@ -101,11 +101,14 @@ TEST(BpeTest, RandomWordsEqualTheDefinition) {
   }
 }
 
-TEST(BpeTest, AByteWithoutATokenLeavesNone) {
-  EXPECT_THAT(EncodeWord(Bpe(Number({"a", "aa"}), {"a a"}),
-                         "a\xff"
-                         "aa"),
-              ElementsAre(0, 1));
+TEST(BpeTest, AByteWithoutATokenIsAsIfItWereNotThere) {
+  const Bpe bpe(Number({"a", "aa"}), {"a a"});
+
+  EXPECT_THAT(EncodeWord(bpe,
+                         "xa\xff"
+                         "aax"),
+              ElementsAre(1, 0));
+  EXPECT_TRUE(EncodeWord(bpe, "xx").empty());
 }
 
 TEST(BpeTest, AMillionEqualBytesAreOneWordWithoutQuadraticTime) {

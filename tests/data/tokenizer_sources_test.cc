@@ -102,6 +102,21 @@ TEST(TokenizerSourcesTest, SingleDigitsBeforeByteLevelAreSmolLm) {
   EXPECT_EQ(FromJson(TinyJson()).pre_tokenizer, PreTokenizerKind::kGpt2);
 }
 
+TEST(TokenizerSourcesTest, APostProcessorMayPutOneTokenInFront) {
+  json root = TinyJson();
+  root["post_processor"] = {{"type", "TemplateProcessing"},
+                            {"single", {{{"Sequence", {{"id", "A"}}}}}}};
+  EXPECT_FALSE(FromJson(root).adds_bos);
+
+  root["post_processor"]["single"] = {{{"SpecialToken", {{"id", "<|im_start|>"}}}},
+                                      {{"Sequence", {{"id", "A"}}}}};
+  EXPECT_TRUE(FromJson(root).adds_bos);
+  EXPECT_EQ(FromJson(root).bos, 262);
+
+  root["post_processor"]["single"][0]["SpecialToken"]["id"] = "<s>";
+  EXPECT_THROWS(FromJson(root), Code::kInvalidArgument, "'<s>', which is no added token");
+}
+
 TEST(TokenizerSourcesTest, VocabAndMergesAreGpt2) {
   const std::string vocab = R"({"a":0,"b":1,"ab":2,"<|endoftext|>":3})";
 
@@ -137,7 +152,11 @@ INSTANTIATE_TEST_SUITE_P(
         Unsupported{"/model/end_of_word_suffix", "\"</w>\"", "end_of_word_suffix"},
         Unsupported{"/model/dropout", "0.1", "dropout"},
         Unsupported{"/normalizer", R"({"type":"NFC"})", "normalizer 'NFC'"},
-        Unsupported{"/post_processor", R"({"type":"TemplateProcessing"})", "TemplateProcessing"},
+        Unsupported{"/post_processor", R"({"type":"BertProcessing"})", "BertProcessing"},
+        Unsupported{"/post_processor",
+                    R"({"type":"TemplateProcessing","single":[{"Sequence":{"id":"A"}},)"
+                    R"({"SpecialToken":{"id":"<|im_end|>"}}]})",
+                    "more than one token"},
         Unsupported{"/pre_tokenizer", "null", "no pre-tokenizer"},
         Unsupported{"/pre_tokenizer/type", "\"Whitespace\"", "pre-tokenizer 'Whitespace'"},
         Unsupported{"/pre_tokenizer/add_prefix_space", "true", "add_prefix_space"},

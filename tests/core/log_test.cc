@@ -25,6 +25,14 @@ TEST_F(LogTest, LevelDecidesWhatIsEnabled) {
   EXPECT_FALSE(LogEnabled(LogLevel::kError));
 }
 
+TEST_F(LogTest, NamesOfLevelsAreParsed) {
+  EXPECT_EQ(ParseLogLevel("debug"), LogLevel::kDebug);
+  EXPECT_EQ(ParseLogLevel("info"), LogLevel::kInfo);
+  EXPECT_EQ(ParseLogLevel("warning"), LogLevel::kWarning);
+  EXPECT_EQ(ParseLogLevel("error"), LogLevel::kError);
+  EXPECT_THROW(ParseLogLevel("loud"), Error);
+}
+
 TEST_F(LogTest, LineIsWrittenAsItIsToStandardError) {
   SetLogLevel(LogLevel::kInfo);
   testing::internal::CaptureStderr();

@@ -142,6 +142,7 @@ Bytes FlattenFrame(const Frame& frame) {
 
 Frame DecodeFrame(std::span<const ByteSpan> pieces) {
   Frame frame;
+  frame.key.phase = Phase{0};  // absent is unknown, not our default
   ProtoReader in(pieces, "frame");
   while (in.Next()) ReadField(in, &frame);
   if (frame.key.phase < Phase::kForward || frame.key.phase > Phase::kProgress) {

@@ -31,7 +31,7 @@ class GrpcClientLink {
     uint64_t max_message_bytes = kDefaultMaxMessageBytes;
     uint64_t max_adapter_bytes = kDefaultMaxAdapterBytes;
     size_t queue_messages = 16;  // in each direction; a window above it needs two threads
-    std::string capture_dir;     // wire.capture_dir; empty: no capture
+    std::string capture_dir = {};     // wire.capture_dir; empty: no capture
   };
   static std::unique_ptr<Link> Create(const Options& options);
 };

@@ -33,7 +33,7 @@ class GrpcServer {
     std::chrono::milliseconds drain_timeout{10000};
     // Keepalive, a pair with GrpcClientLink::Options::ping_interval, which must be longer.
     std::chrono::milliseconds min_ping_interval{15000};
-    std::string capture_dir;  // wire.capture_dir; a folder a session inside; empty: no capture
+    std::string capture_dir = {};  // wire.capture_dir; a folder a session inside; empty: no capture
   };
 
   // Listens when it returns. kFailedPrecondition for an address beyond loopback without

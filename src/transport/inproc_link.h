@@ -21,7 +21,7 @@ class InprocLink {
     uint32_t chunk_bytes = kDefaultChunkBytes;
     // Messages that wait in each direction before Send, or the session's reply, blocks.
     size_t queue_messages = 16;
-    std::string capture_dir;  // wire.capture_dir; empty: no capture
+    std::string capture_dir = {};  // wire.capture_dir; empty: no capture
   };
   static std::unique_ptr<Link> Create(const Options& options);
 };

@@ -21,6 +21,10 @@ Error FromStatus(const grpc::Status& status) {
 
 Error FromCall(const grpc::Status& status, std::string_view call, std::string_view address) {
   Error error = FromStatus(status);
+  if (error.code() == Code::kCancelled) {
+    return {Code::kUnavailable,
+            StrCat(call, " with the server at ", address, " ended: the server went away")};
+  }
   if (error.code() == Code::kUnavailable || error.code() == Code::kDeadlineExceeded) {
     return {error.code(),
             StrCat(call, " with the server at ", address, " ended: ", error.message())};

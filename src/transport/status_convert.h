@@ -20,7 +20,8 @@ grpc::Status ToStatus(const Error& error);
 Error FromStatus(const grpc::Status& status);
 
 // The same for a call to `address`: what gRPC itself says about a lost connection or a passed
-// deadline names the peer.
+// deadline names the peer. A call that we did not cancel and that was cancelled all the same was
+// caught by the server's end: kUnavailable.
 Error FromCall(const grpc::Status& status, std::string_view call, std::string_view address);
 
 }  // namespace amaq::transport

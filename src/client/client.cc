@@ -208,7 +208,7 @@ class Run {
   void Measure(StepDriver& driver, const char* when, std::optional<EvalResult>* result) {
     if (!inputs_.eval.empty()) {
       *result = driver.Evaluate(inputs_.eval);
-      progress_.Say(StrCat("held-out loss ", when, ": ", (*result)->MeanLoss()));
+      progress_.Say(StrCat("held-out loss ", when, ": ", Fixed((*result)->MeanLoss(), 4)));
     }
     if (inputs_.sample_prompt.empty()) return;
     const std::vector<int32_t> made =
@@ -291,7 +291,7 @@ class Run {
     const uint64_t eval_steps = config_.train.eval_steps;
     if (!is_last && eval_steps > 0 && totals_.steps % eval_steps == 0 && !inputs_.eval.empty()) {
       progress_.Say(StrCat("held-out loss at step ", totals_.steps, ": ",
-                           driver.Evaluate(inputs_.eval).MeanLoss()));
+                           Fixed(driver.Evaluate(inputs_.eval).MeanLoss(), 4)));
     }
     const uint64_t save_steps = config_.output.save_steps;
     if (!is_last && save_steps > 0 && totals_.steps % save_steps == 0) {
@@ -327,22 +327,23 @@ class Run {
 
   void PrintSummary() {
     const std::map<std::string, double> results = AllResults(totals_);
-    const auto megabytes = [&](const char* name) { return results.at(name) / 1e6; };
+    const auto megabytes = [](double bytes) { return Fixed(bytes / 1e6, 2) + " MB"; };
     const double bf16 =
-        4 * static_cast<double>(totals_.rows) * static_cast<double>(totals_.channels) / 1e6;
+        4 * static_cast<double>(totals_.rows) * static_cast<double>(totals_.channels);
     std::string table = "\n";
     if (totals_.eval_before && totals_.eval_after) {
-      table += StrCat("  held-out loss     ", totals_.eval_before->MeanLoss(), " before, ",
-                      totals_.eval_after->MeanLoss(), " after\n");
+      table += StrCat("  held-out loss   ", Fixed(totals_.eval_before->MeanLoss(), 4), " before, ",
+                      Fixed(totals_.eval_after->MeanLoss(), 4), " after\n");
     }
     table += StrCat(
-        "  training traffic  ", megabytes("wire_bytes_up"), " MB up, ",
-        megabytes("wire_bytes_down"), " MB down; bf16 would be ", bf16, " MB\n",
-        "  against bf16      ", results.at("traffic_ratio_vs_bf16"), " (",
-        results.at("effective_bits_forward"), " bits forward, ",
-        results.at("effective_bits_backward"), " backward, all counted)\n", "  speed             ",
-        results.at("tokens_per_second"), " tokens/s, ", Clock(totals_.seconds), " in all\n",
-        "  adapter           ", writer_.dir(),
+        "  traffic         ", megabytes(results.at("wire_bytes_up")), " up, ",
+        megabytes(results.at("wire_bytes_down")), " down; bf16 would be ", megabytes(bf16), "\n",
+        "  bits a value    ", Fixed(results.at("effective_bits_forward"), 2), " forward, ",
+        Fixed(results.at("effective_bits_backward"), 2),
+        " backward, all counted: ", Fixed(100 * results.at("traffic_ratio_vs_bf16"), 1),
+        " % of bf16\n", "  speed           ", Fixed(results.at("tokens_per_second"), 0),
+        " tokens/s, ", Clock(totals_.seconds), " for ", totals_.steps, " steps\n",
+        "  adapter         ", writer_.dir(),
         reply_.fetch_adapter_allowed ? "" : " (the client's half: the server keeps its own)");
     progress_.Say(table);
   }

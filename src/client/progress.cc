@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -23,6 +24,8 @@ std::string Clock(double seconds) {
   if (total < 3600) return Format("%lld:%02lld", total / 60, total % 60);
   return Format("%lld:%02lld:%02lld", total / 3600, total / 60 % 60, total % 60);
 }
+
+std::string Fixed(double value, int digits) { return Format("%.*f", digits, value); }
 
 std::string ProgressLine(const ProgressState& state) {
   const double left = state.step > 0 ? state.seconds / static_cast<double>(state.step) *

@@ -26,6 +26,8 @@ std::string ProgressLine(const ProgressState& state);
 
 // "0:42", "1:02:03".
 std::string Clock(double seconds);
+// 1.2345 with so many digits after the point.
+std::string Fixed(double value, int digits);
 
 enum class ProgressStyle { kNone, kPlain, kBar };
 // "auto" is kBar on a terminal, else kPlain.

@@ -1,7 +1,6 @@
 """Logits, gradients, losses and adapters against transformers and PEFT."""
 
 import json
-import pathlib
 import tempfile
 import unittest
 
@@ -56,7 +55,7 @@ class ModelParity:
         theirs = self.logits_of(parity_lib.load_transformers(self.path), batch)
         self.assertLess((ours - theirs).abs().max().item(), self.tolerance)
 
-    def run_training(self, targets, **changes):
+    def run_training(self, targets, has_bias_correction=True, **changes):
         from peft import LoraConfig, get_peft_model
 
         steps = [sequences(self.vocab, [24, 9, 31], seed=10 + i) for i in range(8)]
@@ -88,6 +87,9 @@ class ModelParity:
                     )
             losses.append(loss.item())
             torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+            if not has_bias_correction:  # the step counter far ahead makes both corrections 1
+                for state in optimizer.state.values():
+                    state["step"].fill_(1e6)
             optimizer.step()
         loss_error = (ours["losses"] - torch.tensor(losses)).abs().max().item()
         final_error = max(
@@ -107,6 +109,11 @@ class ModelParity:
         gradient, _, _ = self.run_training(self.targets, alpha_factor=1.01)
         self.assertGreater(gradient, 1e-4)
 
+    def test_a_missing_bias_correction_is_caught(self):
+        gradient, _, final = self.run_training(self.targets, has_bias_correction=False)
+        self.assertLess(gradient, 1e-4)
+        self.assertGreater(final, 1e-3)
+
 
 class Stories(ModelParity, unittest.TestCase):
     vocab = 512
@@ -118,7 +125,15 @@ class Stories(ModelParity, unittest.TestCase):
 
     def test_stored_logits_agree(self):
         expected = json.loads((parity_lib.STORIES / "expected.json").read_text())
-        print("\nkeys of expected.json:", sorted(expected)[:20])
+        tokens = [1] + expected["greedy_from_bos"][:100]
+        job = {"model": str(self.path),
+               "sequences": [{"tokens": tokens, "supervised": [0] * len(tokens)}]}
+        logits = parity_lib.run_reference(job)["logits"]
+        for position, key in ((0, "logits_after_bos_first8"), (100, "logits_pos_100_first8")):
+            error = (logits[position, :8] - torch.tensor(expected[key])).abs().max().item()
+            self.assertLess(error, self.tolerance, key)
+        greedy = logits.argmax(dim=1)[:-1].tolist()
+        self.assertEqual(greedy, expected["greedy_from_bos"][:100])
 
 
 class SmolLM2(ModelParity, unittest.TestCase):

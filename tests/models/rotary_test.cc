@@ -93,11 +93,12 @@ TEST(RotaryTest, RotatesAColumnRangeAndLeavesTheOthersAlone) {
 }
 
 TEST(RotaryTest, FormsTheAnglesOfABf16ModelInFp32) {
-  const RotaryTable narrow = TableOf({1000}, 8, at::kBFloat16);
-  const RotaryTable wide = TableOf({1000}, 8, at::kDouble);
+  // 1,001 is no bf16 number: rounded to 1,000 it would turn the fast pair by a radian.
+  const RotaryTable narrow = TableOf({1001}, 8, at::kBFloat16);
+  const RotaryTable wide = TableOf({1001}, 8, at::kDouble);
 
   EXPECT_EQ(narrow.cos.scalar_type(), at::kBFloat16);
-  // Half an ulp of bf16 of values up to 1, and the fp32 rounding of an angle of 1,000.
+  // Half an ulp of bf16 of values up to 1, and the fp32 rounding of an angle of 1,001.
   EXPECT_LE((narrow.cos.to(at::kDouble) - wide.cos).abs().max().item<double>(), 0x1p-9 + 1e-4);
   EXPECT_LE((narrow.sin.to(at::kDouble) - wide.sin).abs().max().item<double>(), 0x1p-9 + 1e-4);
 }

@@ -235,6 +235,23 @@ TEST(ActivationTest, FallsBackExactlyWhereTheCodedMessageWouldReachBf16) {
   }
 }
 
+TEST(ActivationTest, OfTwoMessagesOfTheSameSizeTheExactOneIsSent) {
+  // A bitmap of 1 byte, 8 ranges of 4, a sink row of 16 and one group of 31 bits in 8 rows: 80
+  // bytes, as are 5 rows of 8 channels in bf16.
+  const std::vector<uint8_t> widths = {4, 4, 4, 4, 4, 4, 4, 3};
+  const std::vector<uint32_t> segments = {0, 5};
+  const at::Tensor x = NamedTensor("even", 5, 8, 3, at::kFloat);
+  x[1].fill_(-4);  // so that every lo is a bf16 number
+  const std::vector<uint32_t> sinks = {0};
+  uint64_t coded_bytes = 0;
+  for (const Section& section : quant::Encode(tensor::ViewMatrix(x), widths, {sinks, {}}, {})) {
+    coded_bytes += section.bytes.size();
+  }
+  ASSERT_EQ(coded_bytes, 80u);
+
+  EXPECT_EQ(EncodeActivation({}, x, segments, widths).raw_dtype, DType::kBF16);
+}
+
 TEST(ActivationTest, SegmentsOfOneTokenCrossAsSinksAlone) {
   const CutOptions options;
   const std::vector<uint32_t> segments = {0, 1, 2, 3};

@@ -27,6 +27,8 @@ class Lane {
 
   // Blocks while full; false when the lane has ended.
   bool Post(Task task) { return queue_.Push(std::move(task)); }
+  // Never blocks; false when full or when the lane has ended.
+  bool TryPost(Task task) { return queue_.TryPush(std::move(task)); }
   // No further tasks; the ones in the queue still run. Must not be called on the lane itself.
   void Finish();
 

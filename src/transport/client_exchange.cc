@@ -82,7 +82,6 @@ class ClientExchangeImpl final
   std::atomic<uint64_t> verified_ = 0;
   std::atomic<Clock::rep> last_activity_;
   std::atomic<bool> broken_ = false;  // nothing can be sent any more
-  std::atomic<size_t> sends_ = 0;     // messages on their way to or in the send lane
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -140,6 +139,7 @@ void ClientExchangeImpl::TakeFrame() {
   WithFrame(buffer, [&](const Frame& frame) {
     options_.meter->CountFrames(Way::kDown, frame.key.phase, buffer.Length() + kGrpcPrefixBytes);
     message = assembler_.Add(frame);
+    options_.meter->CountCopied(PayloadBytes(frame));
   });
   verified_ = assembler_.verified();
   if (!message || message->key.phase == Phase::kProgress) return;
@@ -196,11 +196,8 @@ void ClientExchangeImpl::Send(Message message) {
   message.key.epoch = options_.epoch;
   // Shared with gRPC, which frees the slices that point into it.
   auto shared = std::make_shared<const Message>(std::move(message));
-  ++sends_;
-  const bool posted = send_.Post([this, shared = std::move(shared)] {
-    Guard([&] { SendMessage(shared); });
-    --sends_;
-  });
+  const bool posted =
+      send_.Post([this, shared = std::move(shared)] { Guard([&] { SendMessage(shared); }); });
   if (!posted) ThrowEnd();
 }
 
@@ -265,8 +262,7 @@ void ClientExchangeImpl::Close() {
   End({Code::kCancelled, "the link was closed"});
   received_.Close();
   // With a full queue the server is not reading: there is nothing to wait for.
-  const bool can_post = sends_ < options_.queue_messages;
-  if (!can_post || !send_.Post([this] { HalfClose(); }) || !WaitUntilDone(options_.close_timeout)) {
+  if (!send_.TryPost([this] { HalfClose(); }) || !WaitUntilDone(options_.close_timeout)) {
     context_.TryCancel();
   }
   {

@@ -34,6 +34,8 @@ class Endpoint {
   virtual OpenReply Open(const OpenRequest& request) = 0;
   // kNotFound for an unknown id, kAborted for another epoch. Shared: a stream may outlive Close.
   virtual std::shared_ptr<Session> Find(const std::string& session_id, uint32_t epoch) = 0;
+  // By the client's wish, and by the transport when the session's exchange ended without it (there
+  // is no resume yet). kNotFound for an unknown id.
   virtual void Close(const std::string& session_id) = 0;
 };
 

@@ -70,7 +70,7 @@ class ExchangeStreamImpl final : public ExchangeStream, public ExchangeStream::R
   void EndIfStopped() AMAQ_EXCLUDES(mutex_);  // any lane
   // Send lane.
   void SendMessage(const std::shared_ptr<const Message>& message);
-  void PostSend(Message message);
+  Lane::Task SendTask(Message message);
 
   // Any thread.
   void Act(State::Next next);
@@ -208,7 +208,8 @@ void ExchangeStreamImpl::Work(Message message) {
   Touch();
   try {
     MutexLock work(slot_->work());
-    session_->OnMessage(std::move(message), [this](Message reply) { PostSend(std::move(reply)); });
+    session_->OnMessage(std::move(message),
+                        [this](Message reply) { send_.Post(SendTask(std::move(reply))); });
   } catch (...) {
     EndAfterReplies(ToError(std::current_exception(), ToString(key)));
   }
@@ -227,16 +228,16 @@ void ExchangeStreamImpl::EndAfterReplies(Error error) {
   });
 }
 
-void ExchangeStreamImpl::PostSend(Message message) {
+Lane::Task ExchangeStreamImpl::SendTask(Message message) {
   message.key.epoch = name_.epoch;
   ++sends_;
   // Shared with gRPC, which frees the slices that point into it.
   auto shared = std::make_shared<const Message>(std::move(message));
-  send_.Post([this, shared = std::move(shared)] {
+  return [this, shared = std::move(shared)] {
     Guard(ToString(shared->key), [&] { SendMessage(shared); });
     --sends_;
     EndIfStopped();
-  });
+  };
 }
 
 void ExchangeStreamImpl::SendMessage(const std::shared_ptr<const Message>& message) {
@@ -308,7 +309,8 @@ void ExchangeStreamImpl::Tick(Clock::time_point now) {
   }
   progress.key.phase = Phase::kProgress;
   Touch();
-  PostSend(std::move(progress));
+  // Replies that overtook it and fill the lane are a better sign of life.
+  if (!send_.TryPost(SendTask(std::move(progress)))) --sends_;
 }
 
 void ExchangeStreamImpl::Stop() {

@@ -30,8 +30,8 @@ class GrpcClientLink {
     uint32_t chunk_bytes = kDefaultChunkBytes;
     uint64_t max_message_bytes = kDefaultMaxMessageBytes;
     uint64_t max_adapter_bytes = kDefaultMaxAdapterBytes;
-    size_t queue_messages = 16;  // in each direction; a window above it needs two threads
-    std::string capture_dir = {};     // wire.capture_dir; empty: no capture
+    size_t queue_messages = 16;    // in each direction; a window above it needs two threads
+    std::string capture_dir = {};  // wire.capture_dir; empty: no capture
   };
   static std::unique_ptr<Link> Create(const Options& options);
 };

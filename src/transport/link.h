@@ -23,6 +23,7 @@ struct LinkTraffic {
   uint64_t forward_bytes = 0;   // of FORWARD messages alone
   uint64_t backward_bytes = 0;  // of BACKWARD messages alone
   uint64_t total_bytes = 0;     // everything on the connection, adapters and control calls included
+  uint64_t copied_bytes = 0;    // payload bytes of messages that this end of the link copied
 };
 
 class Link {

@@ -24,6 +24,7 @@ class TrafficMeter {
     if (phase == Phase::kBackward) backward_ += bytes;
     total_ += bytes;
   }
+  void CountCopied(uint64_t bytes) { copied_ += bytes; }
   void CountControl(uint64_t bytes) { total_ += bytes; }
 
   LinkTraffic Snapshot() const {
@@ -31,7 +32,8 @@ class TrafficMeter {
             .train_bytes_down = train_down_,
             .forward_bytes = forward_,
             .backward_bytes = backward_,
-            .total_bytes = total_};
+            .total_bytes = total_,
+            .copied_bytes = copied_};
   }
 
  private:
@@ -40,6 +42,7 @@ class TrafficMeter {
   std::atomic<uint64_t> forward_ = 0;
   std::atomic<uint64_t> backward_ = 0;
   std::atomic<uint64_t> total_ = 0;
+  std::atomic<uint64_t> copied_ = 0;
 };
 
 }  // namespace amaq::transport

@@ -92,5 +92,23 @@ TEST(LaneTest, EndOfTheLaneReleasesAWaitingPost) {
   EXPECT_FALSE(posted);
 }
 
+TEST(LaneTest, TryPostRefusesInsteadOfWaiting) {
+  std::promise<void> running;
+  std::promise<void> go;
+  Lane lane("compute", 1, NoError);
+  EXPECT_TRUE(lane.TryPost([&] {
+    running.set_value();
+    go.get_future().wait();
+  }));
+  running.get_future().wait();
+
+  EXPECT_TRUE(lane.TryPost([] {}));
+  EXPECT_FALSE(lane.TryPost([] {}));
+
+  go.set_value();
+  lane.Finish();
+  EXPECT_FALSE(lane.TryPost([] {}));
+}
+
 }  // namespace
 }  // namespace amaq

@@ -85,8 +85,9 @@ void TcpRelay::Pump(int from, int to) {
   std::array<char, 65536> buffer;
   while (true) {
     const ssize_t count = ::recv(from, buffer.data(), buffer.size(), 0);
-    if (count <= 0 || !WriteAll(to, buffer.data(), static_cast<size_t>(count))) break;
-    bytes_ += static_cast<uint64_t>(count);
+    if (count <= 0) break;
+    bytes_ += static_cast<uint64_t>(count);  // before the other side can know of them
+    if (!WriteAll(to, buffer.data(), static_cast<size_t>(count))) break;
   }
   ::shutdown(to, SHUT_RDWR);
 }

@@ -138,6 +138,30 @@ TEST(GrpcServiceTest, MalformedFramesCloseTheirStreamAndNoOther) {
   ExpectServes(*server);
 }
 
+TEST(GrpcServiceTest, BytesThatAreNoFrameCloseTheirStreamAndNoOther) {
+  ScriptedEndpoint endpoint;
+  const auto server = GrpcServer::Create({.endpoint = &endpoint});
+  grpc::GenericStub stub(grpc::CreateChannel(StrCat("127.0.0.1:", server->port()),
+                                             grpc::InsecureChannelCredentials()));
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const std::string session_id = RawClient(*server).Open().session_id();
+    const Bytes garbage = RandomBytes(1000, seed);
+    const grpc::Slice slice(garbage.data(), garbage.size());
+    const grpc::ByteBuffer sent(&slice, 1);
+    grpc::ByteBuffer received;
+    grpc::ClientContext context;
+    context.AddMetadata("amaq-session", session_id);
+    context.AddMetadata("amaq-epoch", "1");
+    std::promise<grpc::Status> done;
+    stub.UnaryCall(&context, "/amaq.v1.SplitLearning/Exchange", {}, &sent, &received,
+                   [&](grpc::Status status) { done.set_value(std::move(status)); });
+
+    EXPECT_FALSE(done.get_future().get().ok()) << "seed " << seed;
+  }
+
+  ExpectServes(*server);
+}
+
 TEST(GrpcServiceTest, ADamagedChunkIsDataLoss) {
   ScriptedEndpoint endpoint;
   const auto server = GrpcServer::Create({.endpoint = &endpoint});

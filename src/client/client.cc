@@ -199,10 +199,10 @@ class Run {
     }
     const auto file = io::MappedFile::Open(folder + "/adapter_model.safetensors");
     const int64_t cut = config_.split.client_blocks;
-    const Bytes own = lora::SelectBlocks(file->bytes(), 0, cut);
-    const Bytes theirs = lora::SelectBlocks(file->bytes(), cut, spec.num_blocks);
-    lora::LoadAdapter(own, stage.adapters(), file->path());
-    link_.PutAdapter(theirs);
+    const lora::AdapterHalves halves =
+        lora::SplitAdapter(file->bytes(), cut, spec.num_blocks, file->path());
+    lora::LoadAdapter(halves.client, stage.adapters(), file->path());
+    link_.PutAdapter(halves.server);
   }
 
   void Measure(StepDriver& driver, const char* when, std::optional<EvalResult>* result) {

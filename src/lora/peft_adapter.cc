@@ -1,5 +1,6 @@
 #include "lora/peft_adapter.h"
 
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -16,6 +17,7 @@ using nlohmann::json;
 
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kBlockPrefix = "base_model.model.model.layers.";
+constexpr uint64_t kMaxRank = 1 << 16;
 const std::map<std::string, std::string> kMetadata = {{"format", "pt"}};
 
 std::string TensorName(const LowRank& adapter, char matrix) {
@@ -31,7 +33,8 @@ struct OwnedTensor {
 Bytes Serialize(const std::vector<OwnedTensor>& tensors) {
   std::vector<io::F32Tensor> views;
   views.reserve(tensors.size());
-  for (const OwnedTensor& tensor : tensors) views.push_back({tensor.name, tensor.shape, tensor.values});
+  for (const OwnedTensor& tensor : tensors)
+    views.push_back({tensor.name, tensor.shape, tensor.values});
   return io::SerializeSafetensors(std::move(views), kMetadata);
 }
 
@@ -51,8 +54,10 @@ at::Tensor ReadMatrix(const io::TensorSource& source, const std::string& name,
     Throw(Code::kInvalidArgument, source.path(), " lacks tensor ", name);
   }
   if (info->shape != like.sizes().vec()) {
-    Throw(Code::kInvalidArgument, "tensor ", name, " of ", source.path(),
-          " does not fit: its shape differs from [", like.size(0), ", ", like.size(1), "]");
+    std::string shape;
+    for (const int64_t size : info->shape) shape += StrCat(shape.empty() ? "" : ", ", size);
+    Throw(Code::kInvalidArgument, "tensor ", name, " of ", source.path(), " has shape [", shape,
+          "], this run's has [", like.size(0), ", ", like.size(1), "]");
   }
   at::Tensor values = tensor::EmptyFloats(like.size(0), like.size(1));
   source.ReadF32(name, tensor::Floats(values));
@@ -65,12 +70,23 @@ at::Tensor ReadMatrix(const io::TensorSource& source, const std::string& name,
   return values;
 }
 
+// The block that a tensor's name says; -1 if it says none.
+int64_t BlockOf(std::string_view name) {
+  if (!name.starts_with(kBlockPrefix)) return -1;
+  name.remove_prefix(kBlockPrefix.size());
+  int64_t block = -1;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), block);
+  if (error != std::errc() || end == name.data() + name.size() || *end != '.') return -1;
+  return block;
+}
+
 }  // namespace
 
 Bytes SerializeAdapter(const std::vector<LowRank*>& adapters) {
   std::vector<OwnedTensor> tensors;
   for (const LowRank* adapter : adapters) {
-    for (const auto& [matrix, values] : {std::pair{'A', adapter->a()}, std::pair{'B', adapter->b()}}) {
+    for (const auto& [matrix, values] :
+         {std::pair{'A', adapter->a()}, std::pair{'B', adapter->b()}}) {
       const at::Tensor host = tensor::OnHost(values.to(at::kFloat));
       const std::span<const float> floats = tensor::Floats(host);
       tensors.push_back({TensorName(*adapter, matrix), host.sizes().vec(),
@@ -109,18 +125,21 @@ Bytes JoinAdapters(ByteSpan client_half, ByteSpan server_half) {
   return Serialize(tensors);
 }
 
-Bytes SelectBlocks(ByteSpan safetensors, int64_t first, int64_t end) {
+AdapterHalves SplitAdapter(ByteSpan safetensors, int64_t client_blocks, int64_t num_blocks,
+                           const std::string& what) {
   std::vector<OwnedTensor> all;
-  AppendAll(*io::SafetensorsFile::FromBytes(safetensors, "the adapter"), &all);
-  std::vector<OwnedTensor> selected;
+  AppendAll(*io::SafetensorsFile::FromBytes(safetensors, what), &all);
+  std::vector<OwnedTensor> client;
+  std::vector<OwnedTensor> server;
   for (OwnedTensor& tensor : all) {
-    bool inside = false;
-    for (int64_t block = first; block < end && !inside; ++block) {
-      inside = tensor.name.starts_with(StrCat(kBlockPrefix, block, "."));
+    const int64_t block = BlockOf(tensor.name);
+    if (block < 0 || block >= num_blocks) {
+      Throw(Code::kInvalidArgument, what, " holds tensor ", tensor.name,
+            ", which belongs to none of the model's ", num_blocks, " blocks");
     }
-    if (inside) selected.push_back(std::move(tensor));
+    (block < client_blocks ? client : server).push_back(std::move(tensor));
   }
-  return Serialize(selected);
+  return {Serialize(client), Serialize(server)};
 }
 
 std::string PeftConfigJson(const PeftConfig& config) {
@@ -151,14 +170,32 @@ std::string PeftConfigJson(const PeftConfig& config) {
   return out.dump(2) + "\n";
 }
 
+namespace {
+
+// These start values come with a base model whose weights were changed; such an adapter means
+// nothing on the model that its config names.
+void RefuseChangedBase(const json& config, const std::string& what) {
+  const json* init = io::FindJsonMember(config, "init_lora_weights");
+  if (init == nullptr || !init->is_string()) return;
+  const auto name = init->get<std::string>();
+  for (const char* kind : {"pissa", "olora", "loftq", "corda"}) {
+    if (name.starts_with(kind)) {
+      Throw(Code::kUnimplemented, what, " sets init_lora_weights to '", name,
+            "', which goes with a changed base model; this version does not run it");
+    }
+  }
+}
+
+}  // namespace
+
 PeftConfig ParsePeftConfig(const std::string& text, const std::string& what) {
   const json config = io::ParseJson(text, what);
   if (io::JsonString(config, "peft_type", what) != "LORA") {
     Throw(Code::kInvalidArgument, what, " is not the config of a LoRA adapter");
   }
-  for (const char* key : {"use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "modules_to_save",
-                          "rank_pattern", "alpha_pattern", "target_parameters", "layer_replication",
-                          "trainable_token_indices"}) {
+  for (const char* key :
+       {"use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "modules_to_save", "rank_pattern",
+        "alpha_pattern", "target_parameters", "layer_replication", "trainable_token_indices"}) {
     const json* value = io::FindJsonMember(config, key);
     if (value != nullptr && *value != false && !value->empty()) {
       Throw(Code::kUnimplemented, what, " sets ", key, ", which this version does not train");
@@ -168,8 +205,13 @@ PeftConfig ParsePeftConfig(const std::string& text, const std::string& what) {
   if (bias != nullptr && *bias != "none") {
     Throw(Code::kUnimplemented, what, " sets bias, which this version does not train");
   }
+  RefuseChangedBase(config, what);
   PeftConfig parsed;
-  parsed.lora.r = static_cast<int64_t>(io::JsonUint(config, "r", what));
+  const uint64_t rank = io::JsonUint(config, "r", what);
+  if (rank < 1 || rank > kMaxRank) {
+    Throw(Code::kInvalidArgument, what, ": r must be in [1, ", kMaxRank, "], got ", rank);
+  }
+  parsed.lora.r = static_cast<int64_t>(rank);
   parsed.lora.alpha = io::JsonNumber(config, "lora_alpha", what);
   const json* rslora = io::FindJsonMember(config, "use_rslora");
   parsed.lora.use_rslora = rslora != nullptr && *rslora == true;

@@ -70,9 +70,9 @@ class TensorReader {
         .reshape({rows.size(0), rows.size(1)});
   }
 
-  void Read(const std::string& name, const std::vector<int64_t>& shape, std::span<float> out) const {
-    const std::string stored =
-        model_.format == ModelFormat::kGguf ? GgufTensorName(name) : name;
+  void Read(const std::string& name, const std::vector<int64_t>& shape,
+            std::span<float> out) const {
+    const std::string stored = model_.format == ModelFormat::kGguf ? GgufTensorName(name) : name;
     const io::TensorInfo* info = model_.tensors->Find(stored);
     if (info == nullptr) {
       Throw(Code::kInvalidArgument, "tensor ", stored, " is missing from ", model_.path);
@@ -95,9 +95,12 @@ struct ModuleSize {
 
 // Sizes of the linear modules in the order of lora::LinearModules().
 std::vector<ModuleSize> LinearSizes(const ModelSpec& spec) {
-  return {{spec.hidden, spec.query_width()}, {spec.hidden, spec.kv_width()},
-          {spec.hidden, spec.kv_width()},    {spec.query_width(), spec.hidden},
-          {spec.hidden, spec.ffn},           {spec.hidden, spec.ffn},
+  return {{spec.hidden, spec.query_width()},
+          {spec.hidden, spec.kv_width()},
+          {spec.hidden, spec.kv_width()},
+          {spec.query_width(), spec.hidden},
+          {spec.hidden, spec.ffn},
+          {spec.hidden, spec.ffn},
           {spec.ffn, spec.hidden}};
 }
 
@@ -153,11 +156,11 @@ std::unique_ptr<Stage> LoadStage(const BaseModel& model, const StageRange& range
     model.tensors->DropPages();
   }
   if (range.has_head) {
-    weights.head = HeadWeights{
-        reader.Vector(std::string(kFinalNormName), spec.hidden),
-        head_is_embedding ? embedding
-                          : reader.Matrix(std::string(kHeadName), spec.vocab, spec.hidden),
-        spec.norm_eps};
+    weights.head = HeadWeights{reader.Vector(std::string(kFinalNormName), spec.hidden),
+                               head_is_embedding
+                                   ? embedding
+                                   : reader.Matrix(std::string(kHeadName), spec.vocab, spec.hidden),
+                               spec.norm_eps};
   }
   model.tensors->DropPages();
   return std::make_unique<Stage>(spec, range, std::move(weights), options.memory);

@@ -1,9 +1,9 @@
 #ifndef AMAQ_MODELS_LOADER_H_
 #define AMAQ_MODELS_LOADER_H_
 
-// A base model on disk (a Hugging Face folder or a GGUF file) and the stages made of it. A party loads
-// the tensors of its own range only; the file stays memory-mapped and its pages are dropped after use.
-// Thread-safety: an opened model is immutable.
+// A base model on disk (a Hugging Face folder or a GGUF file) and the stages made of it. A party
+// loads the tensors of its own range only; the file stays memory-mapped and its pages are dropped
+// after use. Thread-safety: an opened model is immutable.
 
 #include <cstdint>
 #include <memory>
@@ -46,8 +46,8 @@ std::unique_ptr<Stage> LoadStage(const BaseModel& model, const StageRange& range
 // Bytes that the frozen tensors of `range` take in memory in the compute type.
 uint64_t StageBytes(const ModelSpec& spec, const StageRange& range, DType compute_dtype);
 
-// Who the model is: digest of name, shape and stored type of all tensors, and of the stored bytes of
-// the blocks at both sides of the cut.
+// Who the model is: digest of name, shape and stored type of all tensors, and of the stored bytes
+// of the blocks at both sides of the cut.
 struct Fingerprint {
   std::string config;
   uint64_t tensor_index = 0;

@@ -19,7 +19,8 @@ int64_t Size(const json& config, std::string_view key, const std::string& what) 
   return static_cast<int64_t>(io::JsonUint(config, key, what));
 }
 
-int64_t SizeOr(const json& config, std::string_view key, const std::string& what, int64_t fallback) {
+int64_t SizeOr(const json& config, std::string_view key, const std::string& what,
+               int64_t fallback) {
   return io::FindJsonMember(config, key) == nullptr ? fallback : Size(config, key, what);
 }
 
@@ -73,8 +74,7 @@ ModelSpec SpecOfHfConfig(const std::string& folder) {
   spec.ffn = Size(config, "intermediate_size", what);
   spec.heads = Size(config, "num_attention_heads", what);
   spec.kv_heads = SizeOr(config, "num_key_value_heads", what, spec.heads);
-  spec.head_dim =
-      SizeOr(config, "head_dim", what, spec.heads > 0 ? spec.hidden / spec.heads : 0);
+  spec.head_dim = SizeOr(config, "head_dim", what, spec.heads > 0 ? spec.hidden / spec.heads : 0);
   spec.vocab = Size(config, "vocab_size", what);
   spec.max_positions = Size(config, "max_position_embeddings", what);
   spec.rope_theta = RopeTheta(config, what);
@@ -122,8 +122,9 @@ ModelSpec SpecOfGguf(const io::GgufFile& file) {
 
 BaseModel OpenModel(const std::string& path) {
   if (path.empty()) {
-    Throw(Code::kInvalidArgument, "model.model_name_or_path is not set: give a GGUF file or a folder "
-                                  "with config.json and safetensors files");
+    Throw(Code::kInvalidArgument,
+          "model.model_name_or_path is not set: give a GGUF file or a folder "
+          "with config.json and safetensors files");
   }
   std::error_code failure;
   const bool is_folder = std::filesystem::is_directory(path, failure);

@@ -1,6 +1,6 @@
-// Runs a whole model (one stage, no link) on a job written by a parity script and stores what came out:
-// logits, or losses, gradients and the adapter of some training steps. Not part of the product.
-// Usage: amaq_reference_run JOB.json OUT.safetensors
+// Runs a whole model (one stage, no link) on a job written by a parity script and stores what came
+// out: logits, or losses, gradients and the adapter of some training steps. Not part of the
+// product. Usage: amaq_reference_run JOB.json OUT.safetensors
 
 #include <cstdio>
 #include <fstream>
@@ -67,7 +67,8 @@ void RunLogits(models::Stage& stage, const data::Batch& batch, Results* results)
   const at::Tensor x = stage.Embed(tensor::FromInts(batch.tokens, stage.device()));
   std::vector<uint32_t> rows(batch.num_tokens());
   for (uint32_t i = 0; i < rows.size(); ++i) rows[i] = i;
-  results->Add("logits", models::HeadLogits(stage.Forward(x, context, nullptr), stage.head(), rows));
+  results->Add("logits",
+               models::HeadLogits(stage.Forward(x, context, nullptr), stage.head(), rows));
 }
 
 double TrainStep(models::Stage& stage, train::AdamW& optimizer, const data::Batch& batch,
@@ -78,7 +79,8 @@ double TrainStep(models::Stage& stage, train::AdamW& optimizer, const data::Batc
   const at::Tensor hidden = stage.Forward(x, context, &saved);
   const models::LossResult loss = models::HeadLoss(
       hidden, stage.head(), {batch.target_rows, batch.targets}, batch.num_supervised());
-  stage.Backward(loss.gradient, context, std::move(saved), models::InputGradient::kNotNeeded, nullptr);
+  stage.Backward(loss.gradient, context, std::move(saved), models::InputGradient::kNotNeeded,
+                 nullptr);
   if (gradients != nullptr) {
     for (lora::LowRank* adapter : stage.adapters()) {
       gradients->Add("grad." + adapter->name() + ".lora_A.weight", adapter->grad_a());

@@ -1,3 +1,5 @@
+#include <array>
+#include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -84,6 +86,28 @@ ModelSpec SpecOfHfConfig(const std::string& folder) {
   return spec;
 }
 
+// The file stores fp32 where a config.json writes decimals: 1e-5 must be the same number in both.
+double AsWritten(double stored) {
+  const auto single = static_cast<float>(stored);
+  if (static_cast<double>(single) != stored) return stored;
+  std::array<char, 32> text;
+  const auto written = std::to_chars(text.data(), text.data() + text.size(), single);
+  double value = stored;
+  std::from_chars(text.data(), written.ptr, value);
+  return value;
+}
+
+// A tensor that our arithmetic would pass over changes what the model says: a bias, the factors of
+// a scaled rotary embedding, experts.
+void RefuseUnknownTensors(const io::GgufFile& file) {
+  for (const io::TensorInfo& info : file.tensors()) {
+    if (!IsGgufTensorName(info.name)) {
+      Throw(Code::kUnimplemented, file.path(), " holds tensor ", info.name,
+            ", which this version does not run");
+    }
+  }
+}
+
 ModelSpec SpecOfGguf(const io::GgufFile& file) {
   const std::string& architecture = file.String("general.architecture");
   if (architecture != "llama") {
@@ -96,6 +120,7 @@ ModelSpec SpecOfGguf(const io::GgufFile& file) {
     Throw(Code::kUnimplemented, file.path(),
           " scales the rotary embedding, which this version does not run");
   }
+  RefuseUnknownTensors(file);
   ModelSpec spec;
   spec.num_blocks = size("llama.block_count");
   spec.hidden = size("llama.embedding_length");
@@ -110,8 +135,8 @@ ModelSpec SpecOfGguf(const io::GgufFile& file) {
   spec.max_positions = size("llama.context_length");
   spec.rope_theta = file.FindValue("llama.rope.freq_base") == nullptr
                         ? 10000.0
-                        : file.Number("llama.rope.freq_base");
-  spec.norm_eps = file.Number("llama.attention.layer_norm_rms_epsilon");
+                        : AsWritten(file.Number("llama.rope.freq_base"));
+  spec.norm_eps = AsWritten(file.Number("llama.attention.layer_norm_rms_epsilon"));
   const io::TensorInfo& table = file.Get(GgufTensorName(kEmbeddingName));
   spec.vocab = table.shape.front();
   spec.tied_embeddings = file.Find(GgufTensorName(kHeadName)) == nullptr;

@@ -1,5 +1,6 @@
 #include "models/weight_names.h"
 
+#include <algorithm>
 #include <array>
 
 #include "core/error.h"
@@ -49,6 +50,22 @@ std::string GgufTensorName(std::string_view global_name) {
     }
   }
   Throw(Code::kInvalidArgument, "'", global_name, "' is not a tensor of a Llama model");
+}
+
+bool IsGgufTensorName(std::string_view name) {
+  constexpr std::string_view kPrefix = "blk.";
+  if (!name.starts_with(kPrefix)) {
+    return name == "token_embd.weight" || name == "output_norm.weight" || name == "output.weight";
+  }
+  name.remove_prefix(kPrefix.size());
+  const size_t dot = name.find('.');
+  if (dot == 0 || dot == std::string_view::npos ||
+      name.substr(0, dot).find_first_not_of("0123456789") != std::string_view::npos) {
+    return false;
+  }
+  return std::ranges::any_of(kModules, [leaf = name.substr(dot + 1)](const ModuleRow& row) {
+    return leaf == StrCat(row.gguf, ".weight");
+  });
 }
 
 }  // namespace amaq::models

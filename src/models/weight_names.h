@@ -23,6 +23,9 @@ std::string ModuleName(int64_t block, std::string_view leaf);
 // Errors: kInvalidArgument for a name outside the tables.
 std::string GgufTensorName(std::string_view global_name);
 
+// Whether a GGUF file's tensor is one that GgufTensorName names.
+bool IsGgufTensorName(std::string_view name);
+
 }  // namespace amaq::models
 
 #endif  // AMAQ_MODELS_WEIGHT_NAMES_H_

@@ -89,6 +89,23 @@ void CheckLimits(const OpenRequest& request, const config::LimitsConfig& limits)
   }
 }
 
+// [low, high) must hold the value; NaN is in no range.
+void CheckNumber(const char* key, double value, double low, double high) {
+  if (value >= low && value < high) return;
+  Refuse(key, " is ", value, " at the client, ", low, " up to but not ", high, " here");
+}
+
+void CheckNumbers(const OpenRequest& request) {
+  constexpr double kHuge = 1e30;
+  constexpr double kTiny = 1e-30;
+  CheckNumber("lora.lora_dropout", request.lora.dropout, 0, 1);
+  CheckNumber("lora.lora_alpha", request.lora.alpha, kTiny, kHuge);
+  CheckNumber("train.adam_beta1", request.optimizer.beta1, 0, 1);
+  CheckNumber("train.adam_beta2", request.optimizer.beta2, 0, 1);
+  CheckNumber("train.adam_epsilon", request.optimizer.eps, kTiny, kHuge);
+  CheckNumber("train.weight_decay", request.optimizer.weight_decay, 0, kHuge);
+}
+
 void CheckModel(const OpenRequest& request, const models::Fingerprint& own,
                 bool allow_mixed_formats) {
   const transport::ModelFingerprint& theirs = request.model;
@@ -143,9 +160,6 @@ models::StageOptions StageOf(const OpenRequest& request, const std::string& devi
   if (request.memory_policy != "fast" && request.memory_policy != "lean") {
     Refuse("train.memory '", request.memory_policy, "' of the client is unknown");
   }
-  if (!(request.lora.dropout >= 0 && request.lora.dropout < 1)) {
-    Refuse("lora.lora_dropout is ", request.lora.dropout, " at the client, [0, 1) here");
-  }
   models::StageOptions options;
   options.lora.r = request.lora.r;
   options.lora.alpha = request.lora.alpha;
@@ -176,6 +190,7 @@ class SessionTable : public transport::Endpoint {
 
   OpenReply Open(const OpenRequest& request) override {
     CheckLimits(request, config_.limits);
+    CheckNumbers(request);
     const models::StageRange range = models::ServerRange(model_.spec, request.client_blocks);
     CheckModel(request, models::FingerprintOf(model_, request.client_blocks),
                config_.model.allow_mixed_formats);

@@ -28,7 +28,7 @@ std::optional<Message> Assemble(const std::vector<Frame>& frames) {
 }
 
 TEST(ChunkerTest, MessagesOfEverySizeComeBack) {
-  for (const size_t size : {0, 1, 99, 100, 101, 200, 307}) {
+  for (const size_t size : {0u, 1u, 99u, 100u, 101u, 200u, 307u}) {
     const Message message = test::Forward(1, 0, {size});
     const std::vector<Frame> frames = Cut(message);
 
@@ -84,7 +84,7 @@ TEST(ChunkerTest, DigestKnowsContentsAndNotTheCut) {
 }
 
 TEST(ChunkerTest, WireBytesIsWhatTheFramesTake) {
-  for (const size_t size : {0, 1, 100, 101, 5000}) {
+  for (const size_t size : {0u, 1u, 100u, 101u, 5000u}) {
     const Message message = test::Forward(300, 2, {size, 3});
     uint64_t total = 0;
     for (const Frame& frame : Cut(message, 77)) total += FlattenFrame(frame).size() + 5;

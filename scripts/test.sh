@@ -34,7 +34,7 @@ begin_part "tests, preset $preset"
 labels='^(unit|kernel|contract|integration|lint)$'
 if [[ $preset == tsan ]]; then
   export OMP_NUM_THREADS=1
-  run_ctest "$preset" -L "$labels" -R "$AMAQ_TSAN_TESTS" -E "$AMAQ_TSAN_NOT"
+  run_ctest "$preset" -L "$labels" -R "$AMAQ_TSAN_TESTS"
 else
   run_ctest "$preset" -L "$labels"
 fi

@@ -93,7 +93,35 @@ void DescribeData(const char* what, const std::string& path, const data::Dataset
            " tokens (", dataset.num_supervised, " to learn)", extra, " from ", path);
 }
 
-Inputs LoadInputs(const config::ClientConfig& config, Progress* progress) {
+// Every record must be one that the model can run: known before anything is sent.
+void CheckFits(const char* what, const data::Dataset& dataset, const data::Tokenizer& tokenizer,
+               const models::ModelSpec& spec) {
+  for (const data::Example& example : dataset.examples) {
+    if (example.tokens.size() > static_cast<uint64_t>(spec.max_positions)) {
+      Throw(Code::kInvalidArgument, "a record of the ", what, " has ", example.tokens.size(),
+            " tokens, the model a context of ", spec.max_positions,
+            ": set data.max_length to that or less");
+    }
+    const int32_t highest = std::ranges::max(example.tokens);
+    if (highest >= spec.vocab) {
+      Throw(Code::kInvalidArgument, "token ", highest, " ('", tokenizer.TokenOf(highest),
+            "') of the ", what, " is outside the model's vocabulary of ", spec.vocab,
+            ": the tokenizer (data.tokenizer) is another model's");
+    }
+  }
+}
+
+void CheckPromptFits(const Inputs& inputs, const config::TrainConfig& train,
+                     const models::ModelSpec& spec) {
+  const uint64_t length = inputs.sample_prompt.size() + train.sample_max_new_tokens;
+  if (length <= static_cast<uint64_t>(spec.max_positions)) return;
+  Throw(Code::kInvalidArgument, "train.sample_prompt has ", inputs.sample_prompt.size(),
+        " tokens and train.sample_max_new_tokens is ", train.sample_max_new_tokens,
+        ": more than the model's context of ", spec.max_positions);
+}
+
+Inputs LoadInputs(const config::ClientConfig& config, const models::ModelSpec& spec,
+                  Progress* progress) {
   Inputs inputs;
   const std::string& own = config.data.tokenizer;
   inputs.tokenizer = data::Tokenizer::Load(own.empty() ? config.model.model_name_or_path : own);
@@ -104,12 +132,14 @@ Inputs LoadInputs(const config::ClientConfig& config, Progress* progress) {
       data::LoadDataset(config.data.train_file,
                         DatasetOptionsOf(config, config.data.max_train_records), *inputs.tokenizer);
   DescribeData("training data", config.data.train_file, inputs.train);
+  CheckFits("training data", inputs.train, *inputs.tokenizer, spec);
   inputs.max_tokens = LargestBatch(inputs.train, config.train.per_device_train_batch_size);
   if (!config.data.eval_file.empty()) {
     const data::Dataset eval = data::LoadDataset(
         config.data.eval_file, DatasetOptionsOf(config, config.data.max_eval_records),
         *inputs.tokenizer);
     DescribeData("held-out data", config.data.eval_file, eval);
+    CheckFits("held-out data", eval, *inputs.tokenizer, spec);
     inputs.eval = InFileOrder(eval, config.train.per_device_eval_batch_size);
     inputs.max_tokens =
         std::max(inputs.max_tokens, LargestBatch(eval, config.train.per_device_eval_batch_size));
@@ -117,6 +147,7 @@ Inputs LoadInputs(const config::ClientConfig& config, Progress* progress) {
   if (!config.train.sample_prompt.empty()) {
     inputs.sample_prompt =
         inputs.tokenizer->Encode(config.train.sample_prompt, data::SpecialTokens::kParse);
+    CheckPromptFits(inputs, config.train, spec);
     inputs.max_tokens = std::max<uint64_t>(
         inputs.max_tokens, inputs.sample_prompt.size() + config.train.sample_max_new_tokens);
   }
@@ -135,8 +166,8 @@ class Run {
         writer_(config.output.dir, config.output.overwrite) {}
 
   RunOutcome Execute() {
-    inputs_ = LoadInputs(config_, &progress_);
     const models::BaseModel model = models::OpenModel(config_.model.model_name_or_path);
+    inputs_ = LoadInputs(config_, model.spec, &progress_);
     const models::StageRange range = models::ClientRange(model.spec, config_.split.client_blocks);
     data::Sampler sampler({static_cast<uint32_t>(inputs_.train.examples.size()),
                            config_.train.per_device_train_batch_size, config_.data.shuffle,
@@ -155,7 +186,6 @@ class Run {
                          "; server: blocks ", range.end_block, " to ", model.spec.num_blocks - 1,
                          ", head and loss; ", max_steps_, " steps"));
     Measure(driver, "before training", &totals_.eval_before);
-    writer_.Begin(config::DumpYaml(config_));
     Calibrate(driver, *widths, sampler);
     const RunOutcome outcome = Train(driver, *stage, *widths, &sampler);
     if (outcome == RunOutcome::kDone) {
@@ -246,12 +276,14 @@ class Run {
           static_cast<double>(micro_batches) / static_cast<double>(sampler->batches_per_epoch());
       totals_.seconds = Seconds(begin);
       skipped_in_a_row = step.skipped ? skipped_in_a_row + 1 : 0;
-      Account(step, widths, &log);
       if (skipped_in_a_row > config_.train.max_nonfinite_steps) {
         Throw(Code::kInternal, step.skip_reason,
               "; the step was not applied (train.max_nonfinite_steps is ",
               config_.train.max_nonfinite_steps, ")");
       }
+      // Not before: a run that fails in its first step leaves nothing behind.
+      if (totals_.steps == 1) writer_.Begin(config::DumpYaml(config_));
+      Account(step, widths, &log);
       MaybeSaveAndEvaluate(driver, stage);
       if (interrupted_ && totals_.steps < max_steps_) return Interrupt(driver, stage);
     }
@@ -278,7 +310,9 @@ class Run {
       log->widths.mean_bits = 8.0 * static_cast<double>(SizeOf(CutOptionsOf(config_).wire_dtype));
     }
     totals_.mean_bits_final = log->widths.mean_bits;
-    writer_.LogStep(*log, max_steps_);
+    if (log->step % config_.train.logging_steps == 0 || log->step == max_steps_) {
+      writer_.LogStep(*log, max_steps_);
+    }
     const transport::LinkTraffic traffic = link_.traffic();
     progress_.Show({totals_.steps, max_steps_, log->loss,
                     static_cast<double>(totals_.rows) / std::max(1e-9, totals_.seconds),

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "client/settings.h"
 #include "server/endpoint.h"
 #include "transport/inproc_link.h"
 
@@ -22,6 +23,7 @@ InprocServer StartInprocServer(const config::ClientConfig& config) {
   options.endpoint = made.endpoint.get();
   options.chunk_bytes = config.wire.chunk_bytes;
   options.capture_dir = config.wire.capture_dir;
+  options.queue_messages = QueueMessages(config);
   made.link = transport::InprocLink::Create(options);
   return made;
 }

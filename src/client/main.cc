@@ -11,6 +11,7 @@
 
 #include "client/client.h"
 #include "client/inproc.h"
+#include "client/settings.h"
 #include "config/load.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -35,6 +36,7 @@ std::unique_ptr<amaq::transport::Link> Connect(const amaq::config::ClientConfig&
       std::chrono::milliseconds(static_cast<int64_t>(config.server.silence_timeout_s * 1000));
   options.chunk_bytes = config.wire.chunk_bytes;
   options.capture_dir = config.wire.capture_dir;
+  options.queue_messages = amaq::client::QueueMessages(config);
   return amaq::transport::GrpcClientLink::Create(options);
 }
 

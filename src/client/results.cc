@@ -84,6 +84,16 @@ void ResultWriter::Write(const std::string& name, const std::string& text) const
 
 void ResultWriter::Begin(const std::string& effective_config_yaml) {
   MakeFolder(dir_);
+  // With output.overwrite: nothing of an earlier run may pass for this one's.
+  for (const char* name : {"adapter_model.safetensors", "adapter_config.json", "all_results.json",
+                           "trainer_state.json", "trainer_log.jsonl", "amaq_gate.safetensors"}) {
+    std::error_code failure;
+    fs::remove(dir_ + "/" + name, failure);
+    if (failure) {
+      Throw(Code::kPermissionDenied, "cannot remove ", name, " of an earlier run from ", dir_, ": ",
+            failure.message());
+    }
+  }
   Write("amaq_config.yaml", effective_config_yaml);
 }
 
@@ -101,7 +111,7 @@ void ResultWriter::LogStep(const StepLog& log, uint64_t max_steps) {
       {"elapsed_time", Clock(log.seconds)},
       {"remaining_time", Clock(left)}};
   const std::string path = dir_ + "/trainer_log.jsonl";
-  std::ofstream out(path, log.step == 1 ? std::ios::trunc : std::ios::app);
+  std::ofstream out(path, std::ios::app);
   out << line.dump() << "\n";
   if (!out.flush()) Throw(Code::kResourceExhausted, "cannot write ", path);
 }

@@ -52,7 +52,8 @@ class ResultWriter {
   // Errors: kAlreadyExists when `dir` holds files and overwrite is false. Nothing is created yet.
   ResultWriter(std::string dir, bool overwrite);
 
-  // Creates the folder and writes the effective config.
+  // Creates the folder, removes what an earlier run left in it (checkpoints stay) and writes the
+  // effective config.
   void Begin(const std::string& effective_config_yaml);
   void LogStep(const StepLog& log, uint64_t max_steps);
   // The adapter folder: into `dir`, or into checkpoint-<step> within it. Returns the path.

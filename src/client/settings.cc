@@ -1,5 +1,6 @@
 #include "client/settings.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -138,6 +139,10 @@ transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const s
   request.max_tokens = max_tokens;
   request.in_flight = config.train.in_flight;
   return request;
+}
+
+size_t QueueMessages(const config::ClientConfig& config) {
+  return std::max<size_t>(16, size_t{config.train.in_flight} + 2);
 }
 
 uint64_t MaxSteps(const config::TrainConfig& train, uint64_t micro_batches_per_epoch) {

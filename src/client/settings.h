@@ -4,6 +4,7 @@
 // The client's config as the options of the modules that it drives. Pure functions; the config was
 // validated before.
 
+#include <cstddef>
 #include <cstdint>
 
 #include "config/config.h"
@@ -26,6 +27,10 @@ quant::WidthConfig WidthConfigOf(const config::ClientConfig& config, uint64_t ma
 // What Open says of the run. max_tokens: of the largest micro-batch.
 transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const std::string& run_id,
                                      const models::Fingerprint& model, uint64_t max_tokens);
+
+// Messages that a link's queues must hold: the run sends a whole window, with a COMMIT in front,
+// before it receives.
+size_t QueueMessages(const config::ClientConfig& config);
 
 // Optimizer steps of the run: train.max_steps, or as many as the epochs take.
 uint64_t MaxSteps(const config::TrainConfig& train, uint64_t micro_batches_per_epoch);

@@ -72,11 +72,12 @@ Message StepDriver::ReceiveNext(Phase phase, uint32_t micro_batch) {
     if (phase == Phase::kCommitted) return message;
     message = link_.Receive();
   }
-  if (message.key.phase != phase || message.key.micro_batch != micro_batch ||
-      (message.key.request_id == 0 &&
-       (message.key.step != step_ || message.key.attempt != attempt_))) {
-    Throw(Code::kDataLoss, "the server sent ", ToString(message.key), " where ", PhaseName(phase),
-          " step ", step_, ".", attempt_, " micro-batch ", micro_batch, " is due");
+  const bool is_request = phase == Phase::kEvaluate || phase == Phase::kDecode;
+  const transport::MessageKey due = {message.key.epoch, step_, attempt_,
+                                     micro_batch,       phase, is_request ? next_answer_++ : 0};
+  if (message.key != due) {
+    Throw(Code::kDataLoss, "the server sent ", ToString(message.key), " where ", ToString(due),
+          " is due");
   }
   return message;
 }
@@ -196,7 +197,11 @@ train::ClipDecision StepDriver::ReceiveNorms(StepResult* result) {
   std::vector<train::TensorNorm> norms = optimizer_.SquaredNorms();
   ByteReader reader(*bytes, "the norms section");
   for (const std::string& name : options_.server_tensors) {
-    norms.push_back({name, reader.Read<double>()});
+    const auto squared = reader.Read<double>();
+    if (squared < 0) {
+      Throw(Code::kDataLoss, "the server's squared norm of ", name, " is negative: ", squared);
+    }
+    norms.push_back({name, squared});
   }
   reader.ExpectEnd();
   const train::ClipDecision decision = train::DecideClip(std::move(norms), options_.max_grad_norm);
@@ -295,6 +300,10 @@ std::vector<int32_t> StepDriver::Generate(std::vector<int32_t> tokens, uint32_t 
     const Message answer = ReceiveNext(Phase::kDecode, 0);
     const auto* info = std::get_if<transport::DecodeInfo>(&answer.item);
     if (info == nullptr) Throw(Code::kDataLoss, "the server answered a DECODE without a token");
+    if (info->token_id >= static_cast<uint64_t>(stage_.spec().vocab)) {
+      Throw(Code::kDataLoss, "the server chose token ", info->token_id, " of a vocabulary of ",
+            stage_.spec().vocab);
+    }
     const auto token = static_cast<int32_t>(info->token_id);
     if (token == end_token) break;
     made.push_back(token);

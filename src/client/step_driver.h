@@ -120,6 +120,7 @@ class StepDriver {
   uint64_t step_ = 0;
   uint32_t attempt_ = 0;
   uint64_t next_request_ = 1;
+  uint64_t next_answer_ = 1;      // request whose answer comes next
   uint64_t sent_version_ = 0;     // newest gate version whose widths the server holds
   uint64_t decoded_version_ = 0;  // of the last gradient
   bool awaits_committed_ = false;

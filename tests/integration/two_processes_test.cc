@@ -132,6 +132,19 @@ TEST_F(TwoProcessesTest, ErrorsExitWithOneAndOneSentence) {
   EXPECT_FALSE(test::Exists(run_.Path("missing")));
 }
 
+TEST_F(TwoProcessesTest, AServerThatIsNotThereIsNamedWithTheTimeTried) {
+  config::ClientConfig config = run_.client;
+  config.server.address = "127.0.0.1:1";
+  config.server.connect_timeout_s = 0.25;
+
+  const auto client = StartClient(config, "alone");
+
+  EXPECT_EQ(client->Wait(), 1);
+  EXPECT_NE(client->all_output().find("127.0.0.1:1"), std::string::npos) << client->all_output();
+  EXPECT_NE(client->all_output().find("0.25"), std::string::npos) << client->all_output();
+  EXPECT_FALSE(test::Exists(run_.Path("alone")));
+}
+
 TEST_F(TwoProcessesTest, AServerWithoutItsModelDoesNotStart) {
   run_.server.model.model_name_or_path = run_.Path("no-model.gguf");
   test::WriteText(run_.Path("bad.yaml"), config::DumpYaml(run_.server));

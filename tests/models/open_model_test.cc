@@ -22,7 +22,7 @@ using test::GgufBuilder;
 using test::TinyFileSpec;
 using test::TinyTensors;
 
-std::string TempPath(const std::string& name) {
+std::string OpenPath(const std::string& name) {
   return StrCat(::testing::TempDir(), "amaq-open-", getpid(), "-", name);
 }
 
@@ -31,7 +31,7 @@ std::string Folder(const std::function<void(json&)>& change) {
   static const test::StoredTensors tensors = TinyTensors(TinyFileSpec());
   json config = json::parse(test::HfConfig(TinyFileSpec()));
   change(config);
-  const std::string folder = TempPath("hf");
+  const std::string folder = OpenPath("hf");
   test::WriteHfModel(folder, config.dump(), tensors);
   return folder;
 }
@@ -120,8 +120,8 @@ TEST(OpenModelTest, SizesThatCannotBeAreRefusedWithTheFile) {
 
 TEST(OpenModelTest, NothingAtThePathIsSaid) {
   EXPECT_THROWS(OpenModel(""), Code::kInvalidArgument, "model.model_name_or_path is not set");
-  EXPECT_THROWS(OpenModel(TempPath("nothing.gguf")), Code::kNotFound, "nothing.gguf");
-  const std::string folder = TempPath("empty");
+  EXPECT_THROWS(OpenModel(OpenPath("nothing.gguf")), Code::kNotFound, "nothing.gguf");
+  const std::string folder = OpenPath("empty");
   std::filesystem::create_directories(folder);
   EXPECT_THROWS(OpenModel(folder), Code::kNotFound, "config.json");
 }
@@ -146,7 +146,7 @@ TEST(OpenModelTest, TruncatedWeightsAreRefused) {
 }
 
 TEST(OpenModelTest, ATruncatedGgufFileIsRefused) {
-  const std::string path = TempPath("short.gguf");
+  const std::string path = OpenPath("short.gguf");
   WriteGgufModel(path, TinyFileSpec(), TinyTensors(TinyFileSpec()));
   const uintmax_t whole = std::filesystem::file_size(path);
   EXPECT_EQ(OpenModel(path).spec, TinyFileSpec());
@@ -170,7 +170,7 @@ std::string GgufFile(const std::string& architecture,
       .Scalar("llama.attention.layer_norm_rms_epsilon", 6, 1e-5f);
   file.Tensor("token_embd.weight", {32, 272}, 0, Bytes(32 * 272 * 4));
   add(file);
-  const std::string path = TempPath("keys.gguf");
+  const std::string path = OpenPath("keys.gguf");
   io::WriteFileAtomically(path, file.Build());
   return path;
 }
@@ -214,7 +214,7 @@ TEST(OpenModelTest, AGgufFileWithTensorsThatTheModelWouldNotUseIsRefusedByName) 
 TEST(OpenModelTest, AGgufFileThatLacksAKeyIsRefusedByName) {
   GgufBuilder file;
   file.String("general.architecture", "llama").Uint("llama.block_count", 4);
-  const std::string path = TempPath("lacking.gguf");
+  const std::string path = OpenPath("lacking.gguf");
   io::WriteFileAtomically(path, file.Build());
 
   EXPECT_THROWS(OpenModel(path), Code::kNotFound, "llama.");

@@ -8,6 +8,9 @@ export AMAQ_CACHE=${AMAQ_CACHE:-$HOME/.cache/amaq}
 
 AMAQ_JOBS=${AMAQ_JOBS:-$(nproc)}
 
+# ccache finds what another clone of the project has compiled.
+export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$AMAQ_ROOT} CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-1}
+
 # LibTorch is PyTorch's wheel (a zip): package==version, bytes, sha256 of the x86_64 file.
 # The two small ones hold the CUDA libraries that libtorch_cpu.so is linked with.
 AMAQ_LIBTORCH_VERSION=2.15.0

@@ -29,6 +29,11 @@ transport::GatePhase GatePhaseOf(quant::PolicyPhase phase) {
 }
 
 std::string Describe(const Message& message, const transport::NonFinite& what) {
+  const bool is_known =
+      what.tensor == "activation" || what.tensor == "gradient" || what.tensor == "norm";
+  if (!is_known && what.tensor != "loss") {
+    Throw(Code::kDataLoss, ToString(message.key), " names no tensor that could be not finite");
+  }
   if (what.tensor == "loss") return StrCat("the loss of ", ToString(message.key), " is not finite");
   return StrCat("the ", what.tensor, " of ", ToString(message.key), " is not finite at token ",
                 what.token, ", channel ", what.channel);

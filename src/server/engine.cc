@@ -143,6 +143,10 @@ void Engine::ReplyNonFinite(const Message& request, transport::NonFinite what, c
 void Engine::Forward(Message message, const Reply& reply) {
   if (message.key.micro_batch == 0) is_step_finite_ = true;
   if (const auto* broken = std::get_if<transport::NonFinite>(&message.item)) {
+    if (broken->tensor != "activation") {
+      Throw(Code::kInvalidArgument, ToString(message.key),
+            " says that something is not finite; only an activation may be");
+    }
     return ReplyNonFinite(message, *broken, reply);
   }
   Incoming incoming = Receive(message, /*is_training=*/true);

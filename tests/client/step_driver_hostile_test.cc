@@ -114,6 +114,15 @@ TEST_F(HostileServerTest, GradientsThatDoNotFit) {
       "echoes 3");
 }
 
+TEST_F(HostileServerTest, NamesThatWouldReachTheTerminal) {
+  ExpectRefused(
+      Phase::kBackward,
+      [](Message& m) {
+        m.item = transport::NonFinite{"\x1b[2J", 0, 0};
+      },
+      Code::kDataLoss, "names no tensor that could be");
+}
+
 TEST_F(HostileServerTest, AnEvaluationThatIsNotFinite) {
   ExpectRefused(
       Phase::kEvaluate,

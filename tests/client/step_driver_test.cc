@@ -294,6 +294,27 @@ TEST_F(StepDriverTest, WidthsCrossWithTheFirstMessageThatNeedsThemWhateverItIs) 
   }
 }
 
+// Three rows are smaller in bf16 than their ranges and codes would be.
+TEST_F(StepDriverTest, AMessageTooSmallToCodeCrossesAsBf16AmongOthersThatAreCoded) {
+  config_.quant.method = "amaq";
+  Driven driven = Drive();
+  const data::Example small{{104, 105, 106}, {0, 1, 1}, false};
+  std::vector<data::Batch> batches = Batches(2, 2);
+  batches.insert(batches.begin(), data::Collate({&small}));
+
+  const StepResult result = driven.driver->RunStep(batches, 1e-2);
+
+  const auto forward = DirectLink::Of(driven.link.sent, Phase::kForward);
+  EXPECT_EQ(forward[0]->tensor->dtype, DType::kBF16);
+  EXPECT_EQ(forward[0]->gate.version, 0u);
+  EXPECT_NE(FindSection(forward[0]->sections, SectionKind::kRaw), nullptr);
+  EXPECT_NE(FindSection(forward[1]->sections, SectionKind::kCodes), nullptr);
+  EXPECT_NE(FindSection(forward[1]->sections, SectionKind::kWidths), nullptr);
+  EXPECT_NE(FindSection(forward[2]->sections, SectionKind::kCodes), nullptr);
+  EXPECT_FALSE(result.skipped);
+  EXPECT_GT(driven.widths->version(), forward[2]->gate.version);
+}
+
 TEST_F(StepDriverTest, DrainWaitsForTheLastCommittedOnce) {
   Driven driven = Drive();
   driven.driver->Drain();

@@ -188,6 +188,13 @@ TEST_F(EngineHostileTest, ASequenceLongerThanTheModelsContext) {
                 "129 tokens exceeds the model's context of 128");
 }
 
+TEST_F(EngineHostileTest, NamesThatWouldReachTheLog) {
+  Message message = RawForward();
+  message.item = transport::NonFinite{"x\namaq-server: all is well", 0, 0};
+
+  EXPECT_THROWS(session_.Send(message), Code::kInvalidArgument, "only an activation");
+}
+
 TEST_F(EngineHostileTest, PhasesOfTheServerAndMessagesOutOfPlace) {
   const auto refused = [this](const std::function<void(Message&)>& change, Code code,
                               const std::string& text) {

@@ -6,6 +6,10 @@ target_compile_options(amaq_build_flags INTERFACE
   -Woverloaded-virtual -Wimplicit-fallthrough
   # Bytes must not depend on contraction into FMA (quant) and bit-identity of runs neither.
   -ffp-contract=off)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # GCC 12 sees an overlap in "literal" + std::string at -O3 that is none (GCC bug 105329).
+  target_compile_options(amaq_build_flags INTERFACE -Wno-restrict)
+endif()
 if(AMAQ_DEVELOPER_MODE)
   target_compile_options(amaq_build_flags INTERFACE -Werror)
 endif()

@@ -48,6 +48,11 @@ TinyRun::TinyRun(const std::string& name)
   server.log_level = "error";
 }
 
+TinyRun::~TinyRun() {
+  std::error_code ignored;
+  std::filesystem::remove_all(dir_, ignored);
+}
+
 client::RunOutcome Run(const config::ClientConfig& config, transport::Link& link) {
   const std::atomic<bool> interrupted = false;
   return client::RunClient(config, link, interrupted);

@@ -16,6 +16,9 @@ class TinyRun {
  public:
   // The folder is made anew. Log lines below errors are switched off.
   explicit TinyRun(const std::string& name);
+  ~TinyRun();  // removes the folder
+  TinyRun(const TinyRun&) = delete;
+  TinyRun& operator=(const TinyRun&) = delete;
 
   const std::string& dir() const { return dir_; }
   std::string Path(const std::string& leaf) const { return dir_ + "/" + leaf; }

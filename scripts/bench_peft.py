@@ -129,7 +129,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="of the baseline")
     parser.add_argument("--method", default="amaq")
-    parser.add_argument("--client-blocks", type=int, default=10)
+    parser.add_argument("--client-blocks", type=int, default=16,
+                        help="the default gives both parties about the same work")
     parser.add_argument("--baseline-only", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.records, args.model = args.records.resolve(), args.model.resolve()

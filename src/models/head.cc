@@ -14,8 +14,9 @@
 namespace amaq::models {
 namespace {
 
-// Rows of a chunk: 64 rows of 49,152 fp32 logits are 12.6 MB, enough for an efficient product.
-constexpr int64_t kChunkRows = 64;
+// Most rows of a chunk: 128 rows of 49,152 fp32 logits are 25 MB. Each product reads and packs the
+// whole output matrix, so fewer, equal chunks are faster than many or a short last one.
+constexpr int64_t kChunkRows = 128;
 
 at::Tensor WideLogits(const at::Tensor& normed, const at::Tensor& output) {
   const at::Tensor logits = at::linear(normed, output);
@@ -41,8 +42,10 @@ LossResult HeadLoss(const at::Tensor& x, const HeadWeights& weights, const Super
   if (wants_gradient) grad_normed = at::zeros(normed.sizes(), normed.options());
 
   const int64_t count = normed.size(0);
-  for (int64_t begin = 0; begin < count; begin += kChunkRows) {
-    const int64_t size = std::min(kChunkRows, count - begin);
+  const int64_t num_chunks = (count + kChunkRows - 1) / kChunkRows;
+  const int64_t chunk_rows = (count + num_chunks - 1) / num_chunks;
+  for (int64_t begin = 0; begin < count; begin += chunk_rows) {
+    const int64_t size = std::min(chunk_rows, count - begin);
     const at::Tensor chunk_targets = targets.narrow(0, begin, size).unsqueeze(1);
     const at::Tensor logits = WideLogits(normed.narrow(0, begin, size), weights.output);
     result.correct +=

@@ -33,11 +33,11 @@ def weight_bytes(blocks):
 def batch_bytes(blocks, has_head):
     """What models/block.h says the policy `fast` keeps, at the client for the window, at the server
     for the one micro-batch at work; gradients and products of one block; adapters with gradients and
-    two moments; four copies of a chunk of 64 logit rows."""
+    two moments; four copies of the logits of a micro-batch, which is below one chunk of 128 rows."""
     kept = 5 * HIDDEN + 2 * QUERY + 2 * KV + 2 * FFN + QUERY
     at_work = 8 * (2 * FFN + 4 * HIDDEN)
     adapters = blocks * RANK * (HIDDEN + QUERY + HIDDEN + KV)
-    logits = 4 * 64 * VOCAB if has_head else 0
+    logits = 4 * MAX_LENGTH * VOCAB if has_head else 0
     window = 1 if has_head else IN_FLIGHT
     return FLOAT * (MAX_LENGTH * (window * blocks * kept + at_work) + 4 * adapters + logits)
 

@@ -9,10 +9,13 @@
 #include <cstdint>
 #include <string_view>
 
+#include "core/host_device.h"
+
 namespace amaq {
 
 // Four words for the 128-bit counter under the 64-bit key (low word first).
-inline std::array<uint32_t, 4> Philox4x32(uint64_t key, std::array<uint32_t, 4> counter) {
+AMAQ_HOST_DEVICE inline std::array<uint32_t, 4> Philox4x32(uint64_t key,
+                                                           std::array<uint32_t, 4> counter) {
   auto key0 = static_cast<uint32_t>(key);
   auto key1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
@@ -28,13 +31,15 @@ inline std::array<uint32_t, 4> Philox4x32(uint64_t key, std::array<uint32_t, 4> 
 }
 
 // The first word at a 64-bit counter value.
-inline uint32_t PhiloxWord(uint64_t key, uint64_t index) {
+AMAQ_HOST_DEVICE inline uint32_t PhiloxWord(uint64_t key, uint64_t index) {
   return Philox4x32(key,
                     {static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32), 0, 0})[0];
 }
 
 // [0, 1) with 24 bits.
-inline float UniformFloat(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+AMAQ_HOST_DEVICE inline float UniformFloat(uint32_t word) {
+  return static_cast<float>(word >> 8) * 0x1p-24f;
+}
 
 // Keys. Each is XXH3-64 of the little-endian bytes of its parts.
 uint64_t StochasticRoundingKey(uint64_t seed, uint32_t cut, uint32_t direction, uint64_t step,

@@ -9,11 +9,7 @@
 #include <bit>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define AMAQ_HOST_DEVICE __host__ __device__
-#else
-#define AMAQ_HOST_DEVICE
-#endif
+#include "core/host_device.h"
 
 namespace amaq::quant {
 

@@ -16,15 +16,20 @@ using ByteSpan = std::span<const uint8_t>;
 
 // On the wire; never renumber.
 enum class SectionKind : uint32_t {
-  kWidths = 1,    // one byte a channel; only when the gate's version changed
-  kRanges = 2,    // per-channel lo and step (docs/formats/octet.md)
-  kSinkRows = 3,  // bf16 rows that stay out of the octet stream
-  kCodes = 4,     // octet layout
-  kRaw = 5,       // a tensor as it is, in TensorSpec.dtype
-  kTargets = 6,   // uint32 a supervised row
-  kSpans = 7,     // supervised spans: pairs of uint32 [begin, end) in rows of the message
-  kSegments = 8,  // uint32 start offsets of the sequences, last one = N
-  kNorms = 9,     // double squared norm per tensor, in the order of global names
+  kWidths = 1,          // one byte a channel; only when the gate's version changed
+  kRanges = 2,          // per-channel lo and step (docs/formats/octet.md)
+  kSinkRows = 3,        // bf16 rows that stay out of the octet stream
+  kCodes = 4,           // octet layout
+  kRaw = 5,             // a tensor as it is, in TensorSpec.dtype
+  kTargets = 6,         // uint32 a supervised row
+  kSpans = 7,           // supervised spans: pairs of uint32 [begin, end) in rows of the message
+  kSegments = 8,        // uint32 start offsets of the sequences, last one = N
+  kNorms = 9,           // double squared norm per tensor, in the order of global names
+  kEntropyCodes = 10,   // kCodes, entropy-coded (docs/formats/entropy.md)
+  kEntropyTables = 11,  // the tables that kEntropyCodes names; only when their version changed
+  kSampleKeys = 12,     // which records the rows are of, for methods that keep a cache of them
+  kScales = 13,         // scales of symmetric codes
+  kTiles = 14,          // codes in tiles of one token's channels
 };
 
 struct Section {

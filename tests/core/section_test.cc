@@ -17,9 +17,11 @@ TEST(SectionTest, FindReturnsTheFirstOfItsKindOrNothing) {
 
 TEST(SectionTest, NumbersAreThoseOfTheWire) {
   const SectionKind in_order[] = {
-      SectionKind::kWidths, SectionKind::kRanges,   SectionKind::kSinkRows,
-      SectionKind::kCodes,  SectionKind::kRaw,      SectionKind::kTargets,
-      SectionKind::kSpans,  SectionKind::kSegments, SectionKind::kNorms};
+      SectionKind::kWidths,       SectionKind::kRanges,        SectionKind::kSinkRows,
+      SectionKind::kCodes,        SectionKind::kRaw,           SectionKind::kTargets,
+      SectionKind::kSpans,        SectionKind::kSegments,      SectionKind::kNorms,
+      SectionKind::kEntropyCodes, SectionKind::kEntropyTables, SectionKind::kSampleKeys,
+      SectionKind::kScales,       SectionKind::kTiles};
   uint32_t number = 1;
   for (SectionKind kind : in_order) EXPECT_EQ(static_cast<uint32_t>(kind), number++);
 }

@@ -15,6 +15,12 @@ quant::TargetSchedule ScheduleKind(const std::string& name) {
   return quant::TargetSchedule::kCosine;
 }
 
+quant::GatePenalty PenaltyKind(const std::string& name) {
+  if (name == "mean") return quant::GatePenalty::kMean;
+  if (name == "dual") return quant::GatePenalty::kDual;
+  return quant::GatePenalty::kHinge;
+}
+
 }  // namespace
 
 data::DatasetOptions DatasetOptionsOf(const config::ClientConfig& config, uint64_t max_records) {
@@ -103,6 +109,7 @@ quant::WidthConfig WidthConfigOf(const config::ClientConfig& config, uint64_t ma
       quant.gate.grad == "fisher" ? quant::GateGradient::kFisher : quant::GateGradient::kSte;
   width.freeze =
       quant.gate.freeze == "gate" ? quant::GateFreeze::kGate : quant::GateFreeze::kMeasured;
+  width.penalty = PenaltyKind(quant.gate.penalty);
   width.penalty_beta = quant.gate.penalty_beta;
   return width;
 }

@@ -187,9 +187,15 @@ FieldList GateFields(QuantConfig* c) {
        .help = "Scale of Q inside the sigmoid.",
        .min = 0.001,
        .max = 1000},
+      {.key = "quant.gate.penalty",
+       .target = &c->gate.penalty,
+       .help =
+           "adam's price of bits: hinge (their mean where it is over the target), mean (always), "
+           "dual (mean, at a weight that follows the distance to the target).",
+       .names = "hinge mean dual"},
       {.key = "quant.gate.penalty_beta",
        .target = &c->gate.penalty_beta,
-       .help = "adam's weight of the bit penalty (hinge over the target).",
+       .help = "Weight of the penalties hinge and mean; dual finds its own.",
        .min = 0,
        .max = 1e6},
       {.key = "quant.gradient.bits",

@@ -41,6 +41,7 @@ struct GateConfig {
   std::string grad = "ste";         // adam: ste | fisher
   std::string freeze = "measured";  // measured | gate
   double alpha = 1;
+  std::string penalty = "hinge";  // adam: hinge | mean | dual
   double penalty_beta = 1;
   bool operator==(const GateConfig&) const = default;
 };

@@ -50,6 +50,13 @@ void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
            "quant.gradient.bits_offset is added to quant.gradient.bits: same, but bits is ",
            q.gradient.bits);
   }
+  if (q.gate.penalty == "dual" && q.gate.penalty_beta != GateConfig().penalty_beta) {
+    Refuse(
+        provenance, {"quant.gate.penalty_beta", "quant.gate.penalty"},
+        "quant.gate.penalty_beta is the weight of hinge and mean; quant.gate.penalty: dual finds "
+        "its own, got ",
+        q.gate.penalty_beta);
+  }
   if (q.method == "none" || q.method == "fixed") return;
   const bool is_amaq = q.method == "amaq";  // its sigmoid reaches neither end
   if (q.b_min >= q.b_max) {

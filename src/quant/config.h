@@ -20,6 +20,7 @@ enum class TargetSchedule : uint32_t { kCosine = 1, kLinear = 2, kConstant = 3 }
 enum class GateUpdate : uint32_t { kNewton = 1, kAdam = 2 };
 enum class GateGradient : uint32_t { kSte = 1, kFisher = 2 };  // adam's task gradient
 enum class GateFreeze : uint32_t { kMeasured = 1, kGate = 2 };
+enum class GatePenalty : uint32_t { kHinge = 1, kMean = 2, kDual = 3 };  // adam's price of bits
 
 std::string_view MethodName(Method method);
 std::optional<Method> ParseMethod(std::string_view name);
@@ -38,7 +39,8 @@ struct WidthConfig {
   GateUpdate update = GateUpdate::kNewton;
   GateGradient gradient = GateGradient::kSte;
   GateFreeze freeze = GateFreeze::kMeasured;
-  double penalty_beta = 1;  // adam: weight of the hinge
+  GatePenalty penalty = GatePenalty::kHinge;
+  double penalty_beta = 1;  // adam: weight of hinge and mean; dual finds its own
 };
 
 }  // namespace amaq::quant

@@ -11,6 +11,10 @@ namespace amaq::quant {
 namespace {
 
 constexpr double kLn2 = std::numbers::ln2;
+constexpr double kDualStart = 1e-3;
+constexpr double kDualRate = 0.3;
+constexpr double kDualLeast = 1e-9;
+constexpr double kDualMost = 1e6;
 constexpr double kEdge = 1e-6;  // least distance of sigmoid(alpha * Q) from 0 and 1
 
 double Sigmoid(double value) { return 1 / (1 + std::exp(-value)); }
@@ -87,6 +91,23 @@ double FisherGradient(uint8_t width, double range, double gradient_energy, doubl
   const double levels = std::exp2(width);
   const double step = range / (levels - 1);
   return -kLn2 / 12 * levels / (levels - 1) * kappa * step * step * gradient_energy;
+}
+
+PenaltyWeight::PenaltyWeight(const WidthConfig& config)
+    : penalty_(config.penalty), beta_(config.penalty_beta), log_beta_(std::log(kDualStart)) {}
+
+double PenaltyWeight::Next(double mean_width, double target) {
+  switch (penalty_) {
+    case GatePenalty::kHinge:
+      return value_ = mean_width > target ? beta_ : 0;
+    case GatePenalty::kMean:
+      return value_ = beta_;
+    case GatePenalty::kDual:
+      log_beta_ = std::clamp(log_beta_ + kDualRate * (mean_width - target), std::log(kDualLeast),
+                             std::log(kDualMost));
+      return value_ = std::exp(log_beta_);
+  }
+  return value_ = 0;
 }
 
 double RaiseGain(double curvature, uint8_t width) {

@@ -38,6 +38,23 @@ double SteGradient(uint8_t width, double error_dot);
 // -(ln2 / 12) * 2^n / (2^n - 1) * kappa * step^2 * gradient_energy, step = range / (2^n - 1).
 double FisherGradient(uint8_t width, double range, double gradient_energy, double kappa);
 
+// Weight of the bit penalty of `adam`, L_bits = weight * mean of the bits, as the straight-through
+// gradient of the mean sees it. hinge: beta while the mean of the widths sent is above the target,
+// else 0. mean: beta always. dual: log beta moves by 0.3 * (mean - target) a step from 1e-3, within
+// [1e-9, 1e6]. hinge and mean are plain readings of the paper's bit regularization, dual is ours.
+class PenaltyWeight {
+ public:
+  explicit PenaltyWeight(const WidthConfig& config);
+  double Next(double mean_width, double target);  // once per COMMIT
+  double value() const { return value_; }         // of the last step
+
+ private:
+  const GatePenalty penalty_;
+  const double beta_;
+  double log_beta_;
+  double value_ = 0;
+};
+
 // Fall of the modelled loss c / (2^n - 1)^2 when n is raised by one; n >= 1. From 0 it is infinite
 // for c > 0.
 double RaiseGain(double curvature, uint8_t width);

@@ -63,6 +63,7 @@ TEST(SettingsTest, TheQuantizersOptionsAreTheConfigs) {
   config.quant.gate.grad = "fisher";
   config.quant.gate.freeze = "gate";
   config.quant.gate.alpha = 2;
+  config.quant.gate.penalty = "dual";
   config.quant.gate.penalty_beta = 3;
 
   const quant::WidthConfig width = WidthConfigOf(config, 10);
@@ -78,7 +79,10 @@ TEST(SettingsTest, TheQuantizersOptionsAreTheConfigs) {
   EXPECT_EQ(width.gradient, quant::GateGradient::kFisher);
   EXPECT_EQ(width.freeze, quant::GateFreeze::kGate);
   EXPECT_EQ(width.alpha, 2);
+  EXPECT_EQ(width.penalty, quant::GatePenalty::kDual);
   EXPECT_EQ(width.penalty_beta, 3);
+  config.quant.gate.penalty = "mean";
+  EXPECT_EQ(WidthConfigOf(config, 10).penalty, quant::GatePenalty::kMean);
 }
 
 TEST(SettingsTest, TheCutsOptionsAreTheConfigs) {

@@ -246,6 +246,14 @@ TEST(ValidateTest, OffsetNeedsWidthsToAddTo) {
               HasSubstr("bits is 4"));
 }
 
+TEST(ValidateTest, TheDualPenaltyTakesNoWeight) {
+  EXPECT_THAT(Refusal([](ClientConfig* c) {
+                c->quant.gate.penalty = "dual";
+                c->quant.gate.penalty_beta = 2;
+              }),
+              HasSubstr("quant.gate.penalty: dual finds its own, got 2"));
+}
+
 TEST(ValidateTest, WarmUpMustFitIntoTheRun) {
   EXPECT_THAT(Refusal([](ClientConfig* c) {
                 c->train.max_steps = 5;

@@ -183,6 +183,33 @@ TEST(AmaqPolicyTest, AdamHoldsUpWhereTheTaskGradientIsLarge) {
   EXPECT_EQ(policy->Report().mean_bits, 3);
 }
 
+// Mean width one step before the freeze, when the projection has not yet corrected it.
+double MeanBeforeTheFreeze(GatePenalty penalty, double task_scale, double beta = 1) {
+  WidthConfig config = Config(3, 150);
+  config.update = GateUpdate::kAdam;
+  config.gradient = GateGradient::kFisher;
+  config.penalty = penalty;
+  config.penalty_beta = beta;
+  const auto policy = MakeWidthPolicy(config, kChannels);
+  std::vector<double> curvature = Sensitivities(5);
+  for (double& value : curvature) value *= task_scale;
+  Train(policy.get(), curvature, 149);
+  return policy->Report().mean_bits;
+}
+
+TEST(AmaqPolicyTest, TheHingeStopsAtTheTargetAndTheMeanDoesNot) {
+  EXPECT_NEAR(MeanBeforeTheFreeze(GatePenalty::kHinge, 1e-6), 3, 0.5);
+  EXPECT_LT(MeanBeforeTheFreeze(GatePenalty::kMean, 1e-6), 2.2);
+  EXPECT_GT(MeanBeforeTheFreeze(GatePenalty::kMean, 1e6), 6);
+}
+
+TEST(AmaqPolicyTest, TheDualPenaltyFindsItsWeightWhateverTheTasksScale) {
+  for (const double scale : {1e-3, 1.0, 1e3}) {
+    EXPECT_NEAR(MeanBeforeTheFreeze(GatePenalty::kDual, scale), 3, 0.5) << scale;
+  }
+  EXPECT_GT(MeanBeforeTheFreeze(GatePenalty::kMean, 1e3, 1e-3), 3.5);  // its start, kept
+}
+
 TEST(AmaqPolicyTest, FreezingByTheGateAloneKeepsItsOrder) {
   WidthConfig config = Config(3.5);
   config.freeze = GateFreeze::kGate;

@@ -194,5 +194,27 @@ TEST(GateTest, CorrelationIsPearsons) {
   EXPECT_EQ(Correlation(a, std::vector<double>{5, 5, 5, 5}), 0);
 }
 
+TEST(PenaltyWeightTest, HingeIsBetaAboveTheTargetAndMeanIsBetaAlways) {
+  WidthConfig config{.penalty = GatePenalty::kHinge, .penalty_beta = 3};
+  PenaltyWeight hinge(config);
+  EXPECT_EQ(hinge.Next(4.01, 4), 3);
+  EXPECT_EQ(hinge.Next(4, 4), 0);
+  EXPECT_EQ(hinge.Next(3.9, 4), 0);
+  config.penalty = GatePenalty::kMean;
+  PenaltyWeight mean(config);
+  EXPECT_EQ(mean.Next(5, 4), 3);
+  EXPECT_EQ(mean.Next(3, 4), 3);
+}
+
+TEST(PenaltyWeightTest, DualMovesByThreeTenthsOfTheDistanceWithinItsLimits) {
+  PenaltyWeight dual({.penalty = GatePenalty::kDual, .penalty_beta = 77});
+  EXPECT_NEAR(dual.Next(6, 4), 1e-3 * std::exp(0.6), 1e-15);
+  EXPECT_NEAR(dual.Next(3, 4), 1e-3 * std::exp(0.3), 1e-15);
+  for (int i = 0; i < 100; ++i) dual.Next(8, 2);
+  EXPECT_NEAR(dual.value(), 1e6, 1);
+  for (int i = 0; i < 100; ++i) dual.Next(2, 8);
+  EXPECT_NEAR(dual.value(), 1e-9, 1e-15);
+}
+
 }  // namespace
 }  // namespace amaq::quant

@@ -39,6 +39,7 @@ class AmaqPolicy final : public WidthPolicyBase {
         average_(channels, 0),
         adam_m_(channels, 0),
         adam_v_(channels, 0),
+        penalty_(config),
         pending_curvature_(channels, 0),
         pending_gradient_(channels, 0) {
     SetWidths(RoundedBits());
@@ -181,14 +182,14 @@ class AmaqPolicy final : public WidthPolicyBase {
     }
   }
 
-  // Adam on Q with the task gradient and the hinge penalty beta * relu(mean n - target) on the
-  // integers that were sent, straight-through.
+  // Adam on Q with the task gradient and the bit penalty, whose mean is that of the integers that
+  // were sent, straight-through.
   void StepAdam(double target) {
     ++adam_steps_;
     double sum = 0;
     for (const uint8_t width : widths()) sum += width;
     const double count = static_cast<double>(channels());
-    const double penalty = sum / count > target ? config_.penalty_beta / count : 0;
+    const double penalty = penalty_.Next(sum / count, target) / count;
     // alpha * rate is what the argument of the sigmoid falls by in a step.
     const double rate =
         kAdamSpeed * (QOfBits(config_, config_.b_start) - QOfBits(config_, config_.target_bits)) /
@@ -212,6 +213,7 @@ class AmaqPolicy final : public WidthPolicyBase {
   std::vector<double> adam_m_;
   std::vector<double> adam_v_;
   double adam_steps_ = 0;
+  PenaltyWeight penalty_;
   // Of the step under way.
   std::vector<double> pending_curvature_;
   std::vector<double> pending_gradient_;

@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "quant/octet.h"
 #include "quant/range.h"
+#include "quant/range_modes.h"
 #include "quant/row_reader.h"
 #include "quant/uniform.h"
 
@@ -236,6 +237,10 @@ std::vector<Section> Encode(const MatrixView& x, std::span<const uint8_t> widths
 
   Bytes range_bytes, codes;
   if (!coded.empty()) {
+    if (LooksBeyondExtremes(options.range)) {
+      extremes = ChooseExtremes(&reader, coded, widths,
+                                {options.range, options.range_percentile, options.delayed});
+    }
     const std::vector<ChannelRange> ranges = MakeRanges(extremes, widths, options.range);
     for (size_t c = 0; c < ranges.size(); ++c) {
       if (!RangeIsFinite(ranges[c], widths[c])) ThrowOverflow(&reader, coded, c, extremes);

@@ -18,6 +18,8 @@
 
 namespace amaq::quant {
 
+class DelayedRanges;  // range_modes.h
+
 // Thrown by Encode for NaN, Inf or a range that overflows; nothing was written.
 class NonFiniteError : public Error {
  public:
@@ -42,7 +44,9 @@ struct RowPlan {
 struct EncodeOptions {
   Range range = Range::kMinMax;
   Rounding rounding = Rounding::kNearestEven;
-  uint64_t rounding_key = 0;  // StochasticRoundingKey(...)
+  uint64_t rounding_key = 0;         // StochasticRoundingKey(...)
+  double range_percentile = 99.5;    // percentile
+  DelayedRanges* delayed = nullptr;  // delayed: what past messages had; Encode adds this one's
 };
 
 // x [N, H] in fp32, bf16 or fp16; widths [H], each 0...8. Appends kRanges, kSinkRows (when there

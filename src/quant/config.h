@@ -14,7 +14,7 @@
 namespace amaq::quant {
 
 enum class Method : uint32_t { kNone = 1, kFixed = 2, kLinear = 3, kWaterfill = 4, kAmaq = 5 };
-enum class Range : uint32_t { kMinMax = 1, kAbsMax = 2 };
+enum class Range : uint32_t { kMinMax = 1, kAbsMax = 2, kPercentile = 3, kMae = 4, kDelayed = 5 };
 enum class Rounding : uint32_t { kNearestEven = 1, kStochastic = 2 };
 enum class TargetSchedule : uint32_t { kCosine = 1, kLinear = 2, kConstant = 3 };
 enum class GateUpdate : uint32_t { kNewton = 1, kAdam = 2 };

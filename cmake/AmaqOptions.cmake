@@ -1,6 +1,7 @@
 # What a builder may choose. Presets (CMakePresets.json) set these; nothing else is a switch.
 option(AMAQ_WITH_TORCH "Build tensor, lora, models and train (needs LibTorch)" ON)
 option(AMAQ_WITH_GRPC "Build the gRPC transport (needs gRPC and Protocol Buffers)" ON)
+option(AMAQ_WITH_CUDA "Compile the codec's kernels for GPUs (needs nvcc)" OFF)
 option(AMAQ_DEVELOPER_MODE "Build the tests, treat warnings as errors" OFF)
 set(AMAQ_SANITIZE "" CACHE STRING "Sanitizers: empty, 'address;undefined' or 'thread'")
 set(AMAQ_LIBTORCH "" CACHE PATH "Folder that holds torch/ and nvidia/ of an unpacked LibTorch wheel")

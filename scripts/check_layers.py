@@ -39,6 +39,7 @@ THIRD_PARTY = [
     (r"yaml-cpp/", ["config/yaml.cc"]),
     (r"CLI/", ["config/flags.cc"]),
     (r"spdlog/", ["core/log.cc"]),
+    (r"cuda_runtime\.h$", ["quant/cuda/*.cu"]),
     (r"xxhash\.h$", ["core/digest.cc"]),
     (r"pcre2\.h$", ["data/regex.h"]),
     (r"nlohmann/json_fwd\.hpp$", ["io/*.h", "io/*.cc", "data/*.h", "data/*.cc"]),  # declarations only

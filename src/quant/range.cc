@@ -1,8 +1,6 @@
 #include "quant/range.h"
 
-#include <algorithm>
 #include <bit>
-#include <cmath>
 #include <limits>
 
 #include "core/bytes.h"
@@ -35,7 +33,7 @@ std::vector<ChannelRange> MakeRanges(const Extremes& extremes, std::span<const u
     float lo = extremes.lo[c];
     float hi = extremes.hi[c];
     if (mode == Range::kAbsMax) {
-      hi = std::max(std::fabs(lo), std::fabs(hi));
+      hi = LargestMagnitude(lo, hi);
       lo = -hi;
     }
     ranges[c] = MakeRange(lo, hi, widths[c]);

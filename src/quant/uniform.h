@@ -51,6 +51,13 @@ AMAQ_HOST_DEVICE inline float UlpOfBF16(float value) {
   return std::bit_cast<float>(1u << (15 + (exponent == 0 ? 1u : exponent)));  // a denormal fp32
 }
 
+// m of the range [-m, m] of a channel with these extremes.
+AMAQ_HOST_DEVICE inline float LargestMagnitude(float lo_raw, float hi_raw) {
+  const float lo = std::bit_cast<float>(std::bit_cast<uint32_t>(lo_raw) & 0x7fffffffu);
+  const float hi = std::bit_cast<float>(std::bit_cast<uint32_t>(hi_raw) & 0x7fffffffu);
+  return lo > hi ? lo : hi;
+}
+
 // Range of a channel from its extremes (finite, lo_raw <= hi_raw). The result may hold infinities
 // when hi_raw - lo_raw overflows: see RangeIsFinite.
 AMAQ_HOST_DEVICE inline ChannelRange MakeRange(float lo_raw, float hi_raw, uint32_t width) {

@@ -55,34 +55,6 @@ void DecodeMatrix(const std::vector<Section>& sections, std::optional<DType> raw
 
 }  // namespace
 
-std::vector<uint32_t> SinkRows(std::span<const uint32_t> segments, uint32_t sink_tokens) {
-  std::vector<uint32_t> rows;
-  for (size_t s = 0; s + 1 < segments.size(); ++s) {
-    const uint32_t end = std::min(segments[s + 1], segments[s] + sink_tokens);
-    for (uint32_t row = segments[s]; row < end; ++row) rows.push_back(row);
-  }
-  return rows;
-}
-
-GradientRows PlanGradientRows(std::span<const uint32_t> segments,
-                              std::span<const uint32_t> target_rows, uint32_t sink_tokens) {
-  GradientRows plan;
-  size_t next = 0;
-  for (size_t s = 0; s + 1 < segments.size(); ++s) {
-    uint32_t end = segments[s];  // one past the segment's last supervised row
-    for (; next < target_rows.size() && target_rows[next] < segments[s + 1]; ++next) {
-      end = target_rows[next] + 1;
-    }
-    for (uint32_t row = segments[s]; row < end; ++row) {
-      if (row - segments[s] < sink_tokens) {
-        plan.sink_rows.push_back(static_cast<uint32_t>(plan.rows.size()));
-      }
-      plan.rows.push_back(row);
-    }
-  }
-  return plan;
-}
-
 std::vector<uint8_t> GradientWidths(const CutOptions& options,
                                     std::span<const uint8_t> forward_widths) {
   std::vector<uint8_t> widths(forward_widths.begin(), forward_widths.end());

@@ -14,6 +14,7 @@
 #include "core/dtype.h"
 #include "core/section.h"
 #include "quant/codec.h"
+#include "quant/rows.h"
 #include "quant/width_policy.h"
 #include "tensor/aten.h"
 
@@ -30,16 +31,9 @@ struct CutOptions {
   uint32_t cut = 0;
 };
 
-// Rows of a micro-batch's gradient that may differ from zero: of each segment, those up to its last
-// supervised row. Both parties derive the same plan.
-struct GradientRows {
-  std::vector<uint32_t> rows;       // ascending rows of the micro-batch
-  std::vector<uint32_t> sink_rows;  // positions within `rows`
-};
-
-std::vector<uint32_t> SinkRows(std::span<const uint32_t> segments, uint32_t sink_tokens);
-GradientRows PlanGradientRows(std::span<const uint32_t> segments,
-                              std::span<const uint32_t> target_rows, uint32_t sink_tokens);
+using quant::GradientRows;
+using quant::PlanGradientRows;
+using quant::SinkRows;
 
 // Widths of a gradient whose forward tensor had `forward_widths`; empty (raw) when that was raw.
 std::vector<uint8_t> GradientWidths(const CutOptions& options,

@@ -38,23 +38,30 @@ std::string CaptureName(const MessageKey& key, Way way) {
 
 void Capture::Store(const Message& message, Way way) const {
   if (dir_.empty() || message.key.phase == Phase::kProgress) return;
+  const Bytes bytes = SerializeCapture(message);
+  const std::filesystem::path path = std::filesystem::path(dir_) / CaptureName(message.key, way);
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out.write(reinterpret_cast<const char*>(bytes.data()),
+            static_cast<std::streamsize>(bytes.size()));
+  out.close();
+  if (!out) Throw(Code::kUnavailable, "wire.capture_dir: ", path.string(), " cannot be written");
+}
+
+Bytes SerializeCapture(const Message& message) {
   Chunker chunker(message, 1, std::numeric_limits<uint32_t>::max());
   const Frame frame = chunker.Next(0);
   if (!chunker.done()) {
-    Throw(Code::kUnavailable, ToString(message.key), " is too large for wire.capture_dir");
+    Throw(Code::kUnavailable, ToString(message.key), " is too large for one file");
   }
-  const FrameEnvelope envelope = EncodeFrame(frame);
-  const std::filesystem::path path = std::filesystem::path(dir_) / CaptureName(message.key, way);
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  const auto write = [&out](ByteSpan bytes) {
-    out.write(reinterpret_cast<const char*>(bytes.data()),
-              static_cast<std::streamsize>(bytes.size()));
-  };
-  write(envelope.prefix);
-  for (const ByteSpan piece : frame.payload) write(piece);
-  write(envelope.suffix);
-  out.close();
-  if (!out) Throw(Code::kUnavailable, "wire.capture_dir: ", path.string(), " cannot be written");
+  return FlattenFrame(frame);
+}
+
+Message ParseCapture(ByteSpan bytes, const std::string& name) {
+  const ByteSpan pieces[] = {bytes};
+  const Frame frame = DecodeFrame(pieces);
+  std::optional<Message> message = Assembler(bytes.size()).Add(frame);
+  if (!message) Throw(Code::kDataLoss, name, " holds only a part of a message");
+  return *std::move(message);
 }
 
 Message ReadCapture(const std::string& path) {
@@ -62,11 +69,7 @@ Message ReadCapture(const std::string& path) {
   if (!in) Throw(Code::kNotFound, path, " cannot be opened");
   const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   if (in.bad()) Throw(Code::kNotFound, path, " cannot be read");
-  const ByteSpan pieces[] = {{reinterpret_cast<const uint8_t*>(text.data()), text.size()}};
-  const Frame frame = DecodeFrame(pieces);
-  std::optional<Message> message = Assembler(text.size()).Add(frame);
-  if (!message) Throw(Code::kDataLoss, path, " holds only a part of a message");
-  return *std::move(message);
+  return ParseCapture({reinterpret_cast<const uint8_t*>(text.data()), text.size()}, path);
 }
 
 }  // namespace amaq::transport

@@ -27,6 +27,12 @@ class Capture {
 // "step00000003.attempt0.mb0001.FORWARD.up.frame", "request00000007.EVALUATE.down.frame".
 std::string CaptureName(const MessageKey& key, Way way);
 
+// The bytes of such a file: a message as one frame, and back. `name` stands in errors.
+// Errors: kUnavailable for a message that is too large for one frame; kDataLoss or
+// kInvalidArgument for bytes that are not a message.
+Bytes SerializeCapture(const Message& message);
+Message ParseCapture(ByteSpan bytes, const std::string& name);
+
 // kNotFound when the file cannot be read, kDataLoss or kInvalidArgument when it is not a message.
 Message ReadCapture(const std::string& path);
 

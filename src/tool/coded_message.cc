@@ -191,6 +191,10 @@ CodedMessage Interpret(Message message, const Companions& companions, const Mess
   coded.tokens = message.tensor->tokens;
   coded.channels = message.tensor->channels;
   coded.is_raw = FindSection(message.sections, SectionKind::kRaw) != nullptr;
+  if (!coded.is_raw && FindSection(message.sections, SectionKind::kCodes) == nullptr) {
+    Throw(Code::kUnimplemented, ToString(message.key),
+          " holds no codes section: its parts can be listed, not decoded");
+  }
   FindRows(message, companions, &coded);
   if (!coded.is_raw) FindWidths(message, companions, &coded);
   coded.message = std::move(message);

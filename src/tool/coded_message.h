@@ -57,7 +57,8 @@ struct MessageLimits {
 inline constexpr MessageLimits kMessageLimits = {uint64_t{1} << 22, uint64_t{1} << 28};
 
 // Errors: kInvalidArgument for a message without a tensor or beyond the limits; kNotFound for a
-// companion that is missing; kDataLoss for sections that contradict each other.
+// companion that is missing; kUnimplemented for a tensor that is neither raw nor in kCodes;
+// kDataLoss for sections that contradict each other.
 CodedMessage Interpret(transport::Message message, const Companions& companions,
                        const MessageLimits& limits = kMessageLimits);
 

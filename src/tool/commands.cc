@@ -191,7 +191,9 @@ std::string RunInspect(const Options& options) {
         report.error = MeasureError(coded, OriginalRows(options, coded));
     } catch (const Error& error) {
       // Without what lies beside it a message can still be looked at from outside.
-      if (error.code() != Code::kNotFound || !options.against.empty()) throw;
+      const bool is_partial =
+          error.code() == Code::kNotFound || error.code() == Code::kUnimplemented;
+      if (!is_partial || !options.against.empty()) throw;
       report.note = error.message();
     }
   } else if (!options.against.empty()) {

@@ -148,6 +148,11 @@ constexpr KindName kKinds[] = {
     {SectionKind::kSpans, "spans", false},
     {SectionKind::kSegments, "segments", false},
     {SectionKind::kNorms, "norms", false},
+    {SectionKind::kEntropyCodes, "entropy", true},
+    {SectionKind::kEntropyTables, "tables", true},
+    {SectionKind::kSampleKeys, "keys", true},
+    {SectionKind::kScales, "scales", true},
+    {SectionKind::kTiles, "tiles", true},
 };
 
 SectionBytes Describe(const Section& section) {

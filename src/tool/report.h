@@ -32,10 +32,10 @@ struct Spread {
 struct WidthClass {
   uint32_t width = 0;
   uint64_t channels = 0;
-  uint64_t codes = 0;               // without padding
-  double entropy_bits = 0;          // of one code, all channels of the class pooled
-  double lowest_share = 0;          // of the codes that are 0
-  double highest_share = 0;         // of the codes that are 2^n - 1
+  uint64_t codes = 0;                    // without padding
+  double entropy_bits = 0;               // of one code, all channels of the class pooled
+  double lowest_share = 0;               // of the codes that are 0
+  double highest_share = 0;              // of the codes that are 2^n - 1
   std::vector<uint64_t> histogram = {};  // [2^n]
 };
 

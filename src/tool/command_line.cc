@@ -23,7 +23,9 @@ constexpr const char kFooter[] =
     "Exit codes: 0 done, 1 error, 2 wrong usage.";
 
 const std::map<std::string, quant::Range> kRanges = {{"minmax", quant::Range::kMinMax},
-                                                     {"absmax", quant::Range::kAbsMax}};
+                                                     {"absmax", quant::Range::kAbsMax},
+                                                     {"percentile", quant::Range::kPercentile},
+                                                     {"mae", quant::Range::kMae}};
 const std::map<std::string, quant::Rounding> kRoundings = {
     {"nearest", quant::Rounding::kNearestEven}, {"stochastic", quant::Rounding::kStochastic}};
 
@@ -53,11 +55,19 @@ void AddCoding(CLI::App* command, CodingOptions* coding) {
   };
   add_bound("--b-min", &coding->b_min, "Smallest width with --target-bits");
   add_bound("--b-max", &coding->b_max, "Largest width with --target-bits");
-  command->add_option("--range", coding->range, "Range of a channel: minmax or absmax")
+  command
+      ->add_option("--range", coding->range,
+                   "Range of a channel: minmax, absmax, percentile or mae")
       ->transform(CLI::CheckedTransformer(kRanges, CLI::ignore_case).description(""))
       ->type_name("NAME")
       ->group(group)
       ->default_str("minmax");
+  command
+      ->add_option("--range-percentile", coding->range_percentile,
+                   "Per cent of the values inside the range, with --range percentile")
+      ->type_name("X")
+      ->group(group)
+      ->capture_default_str();
   command->add_option("--rounding", coding->rounding, "nearest or stochastic")
       ->transform(CLI::CheckedTransformer(kRoundings, CLI::ignore_case).description(""))
       ->type_name("NAME")

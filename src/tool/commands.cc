@@ -79,6 +79,7 @@ transport::Message EncodeTensor(const TensorMatrix& matrix, const CodingOptions&
   EncodeSettings settings;
   settings.widths = ChooseWidths(matrix, coding);
   settings.options.range = coding.range;
+  settings.options.range_percentile = coding.range_percentile;
   settings.options.rounding = coding.rounding;
   settings.options.rounding_key = coding.seed;
   settings.sink_rows = coding.sink_rows;

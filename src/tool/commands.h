@@ -21,6 +21,7 @@ struct CodingOptions {
   double b_min = 0;                   // bounds of water-filling
   double b_max = 8;
   quant::Range range = quant::Range::kMinMax;
+  double range_percentile = 99.5;
   quant::Rounding rounding = quant::Rounding::kNearestEven;
   uint64_t seed = 0;  // of stochastic rounding
   uint32_t sink_rows = 0;

@@ -118,26 +118,35 @@ double RaiseGain(double curvature, uint8_t width) {
 }
 
 std::vector<double> WaterFill(std::span<const double> curvature, double mean_bits, double b_min,
-                              double b_max) {
-  const size_t channels = curvature.size();
-  const double largest = *std::max_element(curvature.begin(), curvature.end());
-  const double floor = largest * 1e-200;  // below it a channel counts as zero
-  double smallest = largest;
-  size_t positive = 0;
-  for (const double c : curvature) {
-    if (c <= floor) continue;
-    smallest = std::min(smallest, c);
-    ++positive;
+                              double b_max, std::span<const double> weights) {
+  const size_t units = curvature.size();
+  AMAQ_CHECK(weights.empty() || weights.size() == units);
+  const auto weight = [weights](size_t i) { return weights.empty() ? 1.0 : weights[i]; };
+  // What counts is the curvature an element.
+  std::vector<double> density(units, 0);
+  double largest = 0;
+  double total_weight = 0;
+  for (size_t i = 0; i < units; ++i) {
+    if (weight(i) <= 0) continue;
+    density[i] = curvature[i] / weight(i);
+    largest = std::max(largest, density[i]);
+    total_weight += weight(i);
   }
-  const double budget = mean_bits * static_cast<double>(channels);
-  const double positive_count = static_cast<double>(positive);
-  const size_t zero = channels - positive;
-  const double left = budget - positive_count * b_max;
-  if (positive == 0 || (zero > 0 && left >= static_cast<double>(zero) * b_min)) {
+  const double floor = largest * 1e-200;  // below it a unit counts as zero
+  double smallest = largest;
+  double positive = 0;  // weight
+  for (size_t i = 0; i < units; ++i) {
+    if (density[i] <= floor) continue;
+    smallest = std::min(smallest, density[i]);
+    positive += weight(i);
+  }
+  std::vector<double> bits(units, mean_bits);
+  const double zero = total_weight - positive;
+  const double left = mean_bits * total_weight - positive * b_max;
+  if (positive <= 0 || (zero > 0 && left >= zero * b_min)) {
     // Even at b_max the others leave bits over.
-    std::vector<double> bits(channels, b_max);
-    for (size_t c = 0; c < channels; ++c) {
-      if (curvature[c] <= floor) bits[c] = std::min(b_max, left / static_cast<double>(zero));
+    for (size_t i = 0; i < units; ++i) {
+      if (weight(i) > 0) bits[i] = density[i] > floor ? b_max : std::min(b_max, left / zero);
     }
     return bits;
   }
@@ -146,61 +155,68 @@ std::vector<double> WaterFill(std::span<const double> curvature, double mean_bit
   const double slope_at_min = SlopeShape(b_min);
   double low = std::log(smallest / largest) + std::log(slope_at_max);
   double high = std::log(slope_at_min);
-  std::vector<double> bits(channels, b_min);
-  for (int i = 0; i < 64; ++i) {
+  for (int step = 0; step < 64; ++step) {
     const double middle = 0.5 * (low + high);
     const double scale = std::exp(middle);
     double sum = 0;
-    for (size_t c = 0; c < channels; ++c) {
-      if (curvature[c] > floor) {
-        const double k = scale / (curvature[c] / largest);
-        bits[c] = k <= slope_at_max ? b_max : k >= slope_at_min ? b_min : BitsAtSlope(k);
+    for (size_t i = 0; i < units; ++i) {
+      if (weight(i) <= 0) continue;
+      bits[i] = b_min;
+      if (density[i] > floor) {
+        const double k = scale / (density[i] / largest);
+        bits[i] = k <= slope_at_max ? b_max : k >= slope_at_min ? b_min : BitsAtSlope(k);
       }
-      sum += bits[c];
+      sum += weight(i) * bits[i];
     }
-    (sum > budget ? low : high) = middle;
+    (sum > mean_bits * total_weight ? low : high) = middle;
   }
   return bits;
 }
 
 std::vector<uint8_t> FitToBudget(std::vector<uint8_t> widths, std::span<const double> curvature,
-                                 double mean_bits, uint8_t lowest, uint8_t highest) {
+                                 double mean_bits, uint8_t lowest, uint8_t highest,
+                                 std::span<const double> weights) {
   AMAQ_CHECK(widths.size() == curvature.size());
-  const size_t channels = widths.size();
+  const size_t units = widths.size();
+  AMAQ_CHECK(weights.empty() || weights.size() == units);
+  const auto weight = [weights](size_t i) { return weights.empty() ? 1.0 : weights[i]; };
+  double sum = 0;
+  double total_weight = 0;
+  for (size_t i = 0; i < units; ++i) {
+    sum += weight(i) * widths[i];
+    total_weight += weight(i);
+  }
   // The billionth keeps a whole budget such as 2.1 * 10 whole.
-  const auto budget =
-      static_cast<int64_t>(std::floor(mean_bits * static_cast<double>(channels) + 1e-9));
-  int64_t sum = 0;
-  for (const uint8_t width : widths) sum += width;
+  const double budget = mean_bits * total_weight + 1e-9;
   while (sum > budget) {
-    size_t best = channels;
+    size_t best = units;
     double least = 0;
-    for (size_t c = 0; c < channels; ++c) {
-      if (widths[c] <= lowest) continue;
-      const double loss = RaiseGain(curvature[c], static_cast<uint8_t>(widths[c] - 1));
-      if (best == channels || loss < least || (loss == least && widths[c] > widths[best])) {
-        best = c;
+    for (size_t i = 0; i < units; ++i) {
+      if (widths[i] <= lowest || weight(i) <= 0) continue;
+      const double loss = RaiseGain(curvature[i], static_cast<uint8_t>(widths[i] - 1)) / weight(i);
+      if (best == units || loss < least || (loss == least && widths[i] > widths[best])) {
+        best = i;
         least = loss;
       }
     }
-    if (best == channels) break;
+    if (best == units) break;
     --widths[best];
-    --sum;
+    sum -= weight(best);
   }
-  while (sum < budget) {
-    size_t best = channels;
+  while (true) {
+    size_t best = units;
     double most = 0;
-    for (size_t c = 0; c < channels; ++c) {
-      if (widths[c] >= highest) continue;
-      const double gain = RaiseGain(curvature[c], widths[c]);
-      if (best == channels || gain > most || (gain == most && widths[c] < widths[best])) {
-        best = c;
+    for (size_t i = 0; i < units; ++i) {
+      if (widths[i] >= highest || weight(i) <= 0 || sum + weight(i) > budget) continue;
+      const double gain = RaiseGain(curvature[i], widths[i]) / weight(i);
+      if (best == units || gain > most || (gain == most && widths[i] < widths[best])) {
+        best = i;
         most = gain;
       }
     }
-    if (best == channels) break;
+    if (best == units) break;
     ++widths[best];
-    ++sum;
+    sum += weight(best);
   }
   return widths;
 }

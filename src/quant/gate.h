@@ -59,19 +59,25 @@ class PenaltyWeight {
 // for c > 0.
 double RaiseGain(double curvature, uint8_t width);
 
-// Real-valued bits that minimise sum c / (2^b - 1)^2 within [b_min, b_max] at the given mean
-// (reverse water-filling; the mean is met to 1e-9). curvature: >= 0. Channels of zero curvature
-// get b_min, or alike what the others at b_max leave: with no curvature at all every channel gets
-// the mean. mean_bits within the bounds.
-std::vector<double> WaterFill(std::span<const double> curvature, double mean_bits, double b_min,
-                              double b_max);
+// Both solve one budget over many units, the channels (or positions) of one gate or of several:
+// curvature [U]: >= 0. weights [U]: how many elements a unit has, >= 0; empty: all alike. What is
+// held to mean_bits is the weighted mean.
 
-// Raises (lowers) one channel by one, the largest gain (smallest loss) first, until the mean is the
-// largest that is not above mean_bits. Ties go to the channel that is lowest (highest) in bits,
-// then to the lowest channel, so without curvature the widths end as even as they can.
-// lowest <= mean_bits; widths stay in [lowest, highest]. Cost O(H) a move.
+// Real-valued bits that minimise sum c / (2^b - 1)^2 within [b_min, b_max] (reverse water-filling;
+// the mean is met to 1e-9). Units of zero curvature get b_min, or alike what the others at b_max
+// leave: with no curvature at all every unit gets the mean. So do units of no weight. mean_bits
+// within the bounds.
+std::vector<double> WaterFill(std::span<const double> curvature, double mean_bits, double b_min,
+                              double b_max, std::span<const double> weights = {});
+
+// Raises (lowers) one unit by one, the largest gain (smallest loss) an element first, until nothing
+// more fits below mean_bits; with equal weights the mean then is the largest that is not above it.
+// Ties go to the unit that is lowest (highest) in bits, then to the lowest number, so without
+// curvature the widths end as even as they can. Units of no weight stay.
+// lowest <= mean_bits; widths stay in [lowest, highest]. Cost O(U) a move.
 std::vector<uint8_t> FitToBudget(std::vector<uint8_t> widths, std::span<const double> curvature,
-                                 double mean_bits, uint8_t lowest, uint8_t highest);
+                                 double mean_bits, uint8_t lowest, uint8_t highest,
+                                 std::span<const double> weights = {});
 
 // Pearson's; 0 when one of the two does not vary.
 double Correlation(std::span<const double> a, std::span<const double> b);

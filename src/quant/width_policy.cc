@@ -53,6 +53,8 @@ void ValidateAmaq(const WidthConfig& config) {
   }
 }
 
+}  // namespace
+
 void RequireChannelValues(std::string_view name, const std::vector<double>& values,
                           size_t channels) {
   if (values.size() != channels) {
@@ -67,7 +69,33 @@ void RequireChannelValues(std::string_view name, const std::vector<double>& valu
   }
 }
 
-}  // namespace
+void SummarizeWidths(std::span<const uint8_t> widths, std::span<const double> curvature,
+                     std::span<const double> weights, const WidthConfig& config,
+                     WidthReport* report) {
+  const std::vector<double> bits(widths.begin(), widths.end());
+  report->histogram.assign(9, 0);
+  double sum = 0;
+  double total = 0;
+  for (size_t i = 0; i < widths.size(); ++i) {
+    ++report->histogram[widths[i]];
+    sum += weights[i] * bits[i];
+    total += weights[i];
+  }
+  report->mean_bits = total > 0 ? sum / total : Mean(bits);
+  report->widths_spread = StandardDeviation(bits);
+  if (curvature.empty() || !(total > 0)) return;
+  report->widths_correlation = Correlation(
+      bits, WaterFill(curvature, report->mean_bits, config.b_min, config.b_max, weights));
+}
+
+void ValidateGradientGate(const WidthConfig& config, int64_t channels) {
+  if (channels < 1) {
+    Throw(Code::kInvalidArgument, "a gate needs at least 1 channel, got ", channels);
+  }
+  ValidateBounds(config);
+  ValidateAdaptation(config);
+  RequireIn("b_start", config.b_start, config.target_bits, config.b_max);
+}
 
 WidthReport WidthPolicyBase::Report() const {
   WidthReport report;

@@ -23,14 +23,18 @@ enum class PolicyPhase : uint32_t { kRaw = 0, kCalibrating = 1, kAdapting = 2, k
 struct ChannelStats {
   std::vector<double> range;  // R_c = hi - lo of the activation (step * (2^n - 1) when coded)
   std::vector<double> gradient_energy;  // S_c = max(0, sum g^2 - N * step_g^2 / 6)
-  std::vector<double> error_dot;        // sum g * (x_hat - x); adam + ste only, else empty
+  // sum g * (x_hat - x) over the elements that were not clipped; adam + ste only, else empty
+  std::vector<double> error_dot;
+  std::vector<double> weight = {};  // elements of each unit, where they differ; else empty
 };
 
 // For the log: does the gate learn anything?
 struct WidthReport {
-  double mean_bits = 0;    // of the integer widths
-  double spread_bits = 0;  // standard deviation of the real-valued bits
-  double correlation = 0;  // of the real-valued bits with the measured optimum at this mean
+  double mean_bits = 0;           // of the integer widths
+  double spread_bits = 0;         // standard deviation of the real-valued bits
+  double correlation = 0;         // of the real-valued bits with the measured optimum at this mean
+  double widths_spread = 0;       // the same two figures of the integer widths: at the freeze they
+  double widths_correlation = 0;  // say what the gate learned
   double target_bits = 0;
   std::vector<uint64_t> histogram;  // [9] channels at width 0...8
 };
@@ -68,6 +72,10 @@ class WidthPolicy {
 // Errors: kInvalidArgument naming the option for values outside their range (a target of b_min
 // itself, b_start above b_max, ...).
 std::unique_ptr<WidthPolicy> MakeWidthPolicy(const WidthConfig& config, int64_t channels);
+
+// The gate of gradient.bits: own, owned by the gradient's sender: target_bits, bounds, schedule and
+// adapt_steps of `config`; Observe reads stats.range. Errors: as above.
+std::unique_ptr<WidthPolicy> MakeGradientPolicy(const WidthConfig& config, int64_t channels);
 
 }  // namespace amaq::quant
 

@@ -4,6 +4,7 @@
 // The methods behind MakeWidthPolicy, one file each. The configuration was validated there.
 
 #include <memory>
+#include <string_view>
 
 #include "quant/width_policy.h"
 
@@ -42,6 +43,17 @@ class WidthPolicyBase : public WidthPolicy {
   std::vector<uint8_t> widths_;
   uint64_t version_ = 0;
 };
+
+// Fills mean_bits (weighted), the histogram, and spread and correlation of the integer widths with
+// the water-filling optimum for `curvature` (empty: not measured) at their own mean.
+void SummarizeWidths(std::span<const uint8_t> widths, std::span<const double> curvature,
+                     std::span<const double> weights, const WidthConfig& config,
+                     WidthReport* report);
+
+// Errors: kInvalidArgument.
+void ValidateGradientGate(const WidthConfig& config, int64_t channels);
+void RequireChannelValues(std::string_view name, const std::vector<double>& values,
+                          size_t channels);
 
 // kappa * range^2 * gradient_energy of each channel: the curvature of the loss in the channel's
 // rounding error, of one micro-batch. Errors: kInvalidArgument for a span that is not [H] or a

@@ -51,10 +51,9 @@ class WaterfillPolicy final : public WidthPolicyBase {
   WidthReport Report() const override {
     WidthReport report = WidthPolicyBase::Report();
     if (!is_calibrated()) return report;
-    const std::vector<double> bits(widths().begin(), widths().end());
-    report.spread_bits = StandardDeviation(bits);
-    report.correlation =
-        Correlation(bits, WaterFill(curvature_, report.mean_bits, config_.b_min, config_.b_max));
+    SummarizeWidths(widths(), curvature_, std::vector<double>(channels(), 1), config_, &report);
+    report.spread_bits = report.widths_spread;
+    report.correlation = report.widths_correlation;
     return report;
   }
 

@@ -21,7 +21,7 @@ import xxhash
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
 F32 = np.float32
 FP32, BF16, FP16 = 1, 2, 3
-MINMAX, ABSMAX = 1, 2
+MINMAX, ABSMAX, PERCENTILE, MAE = 1, 2, 3, 4
 NEAREST, STOCHASTIC = 1, 2
 
 
@@ -91,8 +91,52 @@ def channel_range(column, width, mode):
     if mode == ABSMAX:
         largest = np.max(np.abs(column))
         lo_raw, hi_raw = F32(-largest), F32(largest)
+    elif mode == PERCENTILE:
+        lo_raw, hi_raw = percentile_extremes(column, 99.5)
+    elif mode == MAE:
+        lo_raw, hi_raw = mae_extremes(column, width)
     else:
         lo_raw, hi_raw = np.min(column), np.max(column)
+    return range_of(lo_raw, hi_raw, width)
+
+
+def percentile_extremes(column, percentile):
+    """docs/formats/gate.md, "Ranges"."""
+    out = min(int(len(column) * (100 - percentile) / 200 + 1e-9), (len(column) - 1) // 2)
+    ordered = np.sort(column)
+    return ordered[out], ordered[-1 - out]
+
+
+def mae_extremes(column, width):
+    """Upper end, lower end, upper end again: each to its best place of sixteen."""
+    full_lo, full_hi = np.min(column), np.max(column)
+    if width == 0 or full_lo == full_hi:
+        return full_lo, full_hi
+    unit = F32(F32(full_hi - full_lo) * F32(1 / 32))
+
+    def error(lo_raw, hi_raw):
+        lo, step, _ = range_of(lo_raw, hi_raw, width)
+        total = 0.0
+        for x in column:
+            q = code(x, lo, step, width, NEAREST, 0)
+            total += abs(float(F32(lo + F32(F32(q) * step))) - float(x))
+        return total
+
+    lo, hi = full_lo, full_hi
+    for upper in (True, False, True):
+        best, best_error = None, float("inf")
+        for k in range(16):
+            moved = F32(F32(k) * unit)
+            pair = (lo, F32(full_hi - moved)) if upper else (F32(full_lo + moved), hi)
+            if not pair[0] < pair[1]:
+                break
+            if error(*pair) < best_error:
+                best, best_error = pair, error(*pair)
+        lo, hi = best
+    return lo, hi
+
+
+def range_of(lo_raw, hi_raw, width):
     if lo_raw == 0:
         lo_raw = F32(0)
     if width == 0:
@@ -226,6 +270,32 @@ def cases():
                sinks=[0, 4], row_ids=[0, 1, 2, 5, 8, 9, 300, 301, 70000, 4294967295],
                rounding=STOCHASTIC,
                key_parts=dict(seed=2**64 - 3, cut=1, direction=2, step=2**40, micro_batch=9))
+    yield case("percentile", activations(rng, 801, 3), [3, 4, 5], mode=PERCENTILE)
+    yield case("mae", activations(rng, 90, 6), [2, 2, 3, 4, 6, 8], mode=MAE)
+
+
+def by_token():
+    """quant.axis: token: the coded rows' transpose in the usual layout, sink rows as before."""
+    rng = np.random.default_rng(20261122)
+    segments, by_position = [0, 6, 7, 19], [8, 5, 4, 3, 2, 6, 3]
+    x = activations(rng, 19, 21) * (2.0 ** rng.integers(-4, 5, (19, 1))).astype(F32)
+    sinks = segments[:-1]
+    rows, widths = [], []
+    for begin, end in zip(segments, segments[1:]):
+        for row in range(begin + 1, end):
+            rows.append(row)
+            widths.append(by_position[min(row - begin, len(by_position) - 1)])
+    turned = np.ascontiguousarray(x[rows].T)
+    ranges, _, codes, decoded_turned = encode(turned, widths, [], range(21), MINMAX, NEAREST, 0)
+    sink_bits = f32_to_bf16_nearest(x[sinks])
+    decoded = np.zeros_like(x)
+    decoded[sinks] = bf16_to_f32(sink_bits)
+    decoded[rows] = decoded_turned.T
+    out = struct.pack("<3I", *x.shape, len(segments)) + np.array(segments, "<u4").tobytes()
+    out += struct.pack("<I", len(by_position)) + bytes(by_position) + x.tobytes()
+    for section in (ranges, sink_bits.tobytes(), codes):
+        out += struct.pack("<I", len(section)) + section
+    return out + np.ascontiguousarray(decoded, F32).tobytes()
 
 
 def serialize(case):
@@ -264,9 +334,10 @@ def main():
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     sums, unequal = "", []
-    for case in cases():
-        data = serialize(case)
-        path = FOLDER / f"{case['name']}.bin"
+    files = [(f"{case['name']}.bin", serialize(case)) for case in cases()]
+    files.append(("by_token.axis", by_token()))
+    for name, data in files:
+        path = FOLDER / name
         sums += f"{hashlib.sha256(data).hexdigest()}  {path.name}\n"
         if not check:
             path.write_bytes(data)

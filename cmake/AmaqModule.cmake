@@ -1,12 +1,17 @@
 # amaq_library(NAME quant SRCS a.cc b.cc DEPS amaq::core [PRIVATE_DEPS x] [UNITY])
 #   Static library amaq_quant with the alias amaq::quant. DEPS equals the module's row in the layer
-#   table (docs/architecture.md); PRIVATE_DEPS are third parties seen by its .cc files only.
+#   table (docs/architecture.md); PRIVATE_DEPS are third parties seen by its .cc files only. A new one
+#   of core or quant goes into cmake/amaqConfig.cmake.in, too: who links them statically needs it.
 function(amaq_library)
   cmake_parse_arguments(ARG "UNITY" "NAME" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
   add_library(amaq_${ARG_NAME} STATIC ${ARG_SRCS})
   add_library(amaq::${ARG_NAME} ALIAS amaq_${ARG_NAME})
-  target_include_directories(amaq_${ARG_NAME} PUBLIC ${PROJECT_SOURCE_DIR}/src)
-  target_link_libraries(amaq_${ARG_NAME} PUBLIC amaq_build_flags ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
+  target_include_directories(amaq_${ARG_NAME} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src> $<INSTALL_INTERFACE:include/amaq>)
+  target_compile_features(amaq_${ARG_NAME} PUBLIC cxx_std_20)
+  # Our warnings are for our code only: who links the library does not get them.
+  target_link_libraries(amaq_${ARG_NAME} PUBLIC ${ARG_DEPS}
+    PRIVATE $<BUILD_INTERFACE:amaq_build_flags> ${ARG_PRIVATE_DEPS})
   if(ARG_UNITY)
     set_target_properties(amaq_${ARG_NAME} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   endif()

@@ -31,7 +31,7 @@ begin_part "build, preset $preset"
 build_preset "$preset"
 
 begin_part "tests, preset $preset"
-labels='^(unit|kernel|contract|integration|lint)$'
+labels='^(unit|kernel|contract|integration|fuzz|lint)$'
 if [[ $preset == tsan ]]; then
   export OMP_NUM_THREADS=1
   run_ctest "$preset" -L "$labels" -R "$AMAQ_TSAN_TESTS"

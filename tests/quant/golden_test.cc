@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
+#include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -126,6 +128,27 @@ TEST(GoldenTest, KeysAreXXH3OfTheTuple) {
     const Golden golden = Load(path);
     EXPECT_EQ(golden.computed_key, golden.options.rounding_key) << path;
   }
+}
+
+// The bytes of the line "    <name> ..." of the format page; '|' separates its parts.
+Bytes BytesOnPage(const std::string& name) {
+  std::ifstream page(AMAQ_SOURCE_DIR "/docs/formats/octet.md");
+  Bytes bytes;
+  for (std::string line; std::getline(page, line);) {
+    if (!line.starts_with("    " + name + " ")) continue;
+    std::istringstream words(line.substr(4 + name.size()));
+    for (std::string word; words >> word;) {
+      if (word != "|") bytes.push_back(static_cast<uint8_t>(std::stoul(word, nullptr, 16)));
+    }
+  }
+  return bytes;
+}
+
+TEST(GoldenTest, TheWorkedExampleOfTheFormatPageIsAGoldenFile) {
+  const Golden golden = Load(AMAQ_SOURCE_DIR "/tests/golden/example.bin");
+
+  EXPECT_EQ(BytesOnPage("kRanges"), golden.ranges);
+  EXPECT_EQ(BytesOnPage("kCodes"), golden.codes);
 }
 
 TEST(GoldenTest, AnotherKeyGivesOtherBytes) {  // negative control

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/check.h"
 #include "core/host_device.h"
 
 namespace amaq::quant::cuda {
@@ -42,8 +43,11 @@ AMAQ_HOST_DEVICE inline void AtomicMin(uint64_t* target, uint64_t value) {
 #endif
 }
 
-// Both addresses are multiples of 4.
+// Both addresses are multiples of 4: a GPU stops at others, so the host does, too.
 AMAQ_HOST_DEVICE inline void CopyWord(uint8_t* to, const uint8_t* from) {
+#if !defined(__CUDA_ARCH__)
+  AMAQ_CHECK((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 4 == 0);
+#endif
   std::memcpy(__builtin_assume_aligned(to, 4), __builtin_assume_aligned(from, 4), 4);
 }
 

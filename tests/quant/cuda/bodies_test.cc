@@ -42,7 +42,12 @@ INSTANTIATE_TEST_SUITE_P(
     EveryInput, CudaBodiesTest,
     ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16, DType::kF16),
                        ::testing::Values(Rounding::kNearestEven, Rounding::kStochastic),
-                       ::testing::Values(Order::kAscending, Order::kDescending)));
+                       ::testing::Values(Order::kAscending, Order::kDescending)),
+    [](const auto& param_info) {
+      const bool ascending = std::get<2>(param_info.param) == Order::kAscending;
+      return InputName(std::get<0>(param_info.param), std::get<1>(param_info.param)) +
+             (ascending ? "_ascending" : "_descending");
+    });
 
 TEST(CudaBodiesNegativeTest, OneChangedCodeIsCaught) {
   class OneCodeOff : public HostRunner {

@@ -140,7 +140,10 @@ TEST_P(GpuParityTest, GivesTheBytesAndValuesOfTheCodec) {
 INSTANTIATE_TEST_SUITE_P(
     EveryInput, GpuParityTest,
     ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16, DType::kF16),
-                       ::testing::Values(Rounding::kNearestEven, Rounding::kStochastic)));
+                       ::testing::Values(Rounding::kNearestEven, Rounding::kStochastic)),
+    [](const auto& param_info) {
+      return InputName(std::get<0>(param_info.param), std::get<1>(param_info.param));
+    });
 
 TEST(GpuTest, AValueThatIsNotFiniteIsNamedAndNothingIsCoded) {
   SKIP_WITHOUT_GPU();

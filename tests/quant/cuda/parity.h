@@ -105,6 +105,12 @@ inline Sample MakeSample(const Case& shape, uint64_t seed) {
   return sample;
 }
 
+// "fp16_stochastic": ends the name of a test.
+inline std::string InputName(DType dtype, Rounding rounding) {
+  return std::string(DTypeName(dtype)) +
+         (rounding == Rounding::kStochastic ? "_stochastic" : "_nearest");
+}
+
 struct Coded {
   Status status;
   std::vector<ChannelRange> ranges;  // empty when no row is coded

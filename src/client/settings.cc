@@ -134,6 +134,7 @@ transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const s
   request.quant.gradient_bits = config.quant.gradient.bits;
   request.quant.gradient_bits_offset = config.quant.gradient.bits_offset;
   request.quant.gradient_rounding = config.quant.gradient.rounding;
+  request.quant.entropy = config.wire.entropy;
   request.lora.r = config.lora.r;
   request.lora.alpha = config.lora.lora_alpha;
   request.lora.dropout = config.lora.lora_dropout;

@@ -103,6 +103,10 @@ train::CodedTensor StepDriver::Attach(const at::Tensor& activation,
     sent_version_ = message->gate.version;
   }
   message->sections.insert(message->sections.end(), coded.sections.begin(), coded.sections.end());
+  if (options_.entropy && !coded.raw_dtype) {
+    entropy_sender_.Compress(widths, train::NumCodedRows(options_.cut, segments),
+                             &message->sections);
+  }
   return coded;
 }
 
@@ -137,7 +141,7 @@ void StepDriver::SendForward(const data::Batch& batch, uint32_t index, uint32_t 
 }
 
 void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
-  const Message message = ReceiveNext(Phase::kBackward, pass->received);
+  Message message = ReceiveNext(Phase::kBackward, pass->received);
   InFlight work = std::move(pass->in_flight.front());
   pass->in_flight.pop_front();
   ++pass->received;
@@ -163,6 +167,9 @@ void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
   const std::vector<uint8_t> gradient_widths = train::GradientWidths(options_.cut, work.widths);
   std::optional<DType> raw_dtype;
   if (is_raw) raw_dtype = message.tensor->dtype;
+  if (options_.entropy && !is_raw) {
+    entropy_receiver_.Restore(gradient_widths, work.plan.num_coded(), &message.sections);
+  }
   const at::Tensor gradient = train::DecodeGradient(
       options_.cut, message.sections, raw_dtype, work.plan, work.context.num_rows(),
       gradient_widths, stage_.spec().hidden, stage_.device(), stage_.scalar_type());

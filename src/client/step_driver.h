@@ -15,6 +15,7 @@
 
 #include "data/batch.h"
 #include "models/stage.h"
+#include "quant/entropy.h"
 #include "quant/width_policy.h"
 #include "train/cut.h"
 #include "train/optimizer.h"
@@ -47,6 +48,7 @@ class StepDriver {
     uint32_t in_flight = 2;
     double max_grad_norm = 0;  // 0: no clipping
     uint32_t epoch = 1;        // of the session
+    bool entropy = false;      // codes cross entropy-coded where that pays
     std::vector<std::string>
         server_tensors;  // global names of the server's trained tensors, sorted
   };
@@ -123,6 +125,8 @@ class StepDriver {
   uint64_t next_answer_ = 1;      // request whose answer comes next
   uint64_t sent_version_ = 0;     // newest gate version whose widths the server holds
   uint64_t decoded_version_ = 0;  // of the last gradient
+  quant::EntropySender entropy_sender_;
+  quant::EntropyReceiver entropy_receiver_;
   bool awaits_committed_ = false;
 };
 

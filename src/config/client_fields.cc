@@ -348,6 +348,12 @@ FieldList WireFields(ClientConfig* c) {
        .min = 64 * 1024,
        .max = 4 * 1024 * 1024,
        .unit = "bytes"},
+      {.key = "wire.entropy",
+       .target = &c->wire.entropy,
+       .help = "Lossless coding of the codes, both ways: the same training in 20 to 40 % fewer "
+               "bytes, for some processor time.",
+       .names = "off on",
+       .flag = "--entropy"},
       {.key = "wire.capture_dir",
        .target = &c->wire.capture_dir,
        .help = "Stores each message of the run in this folder, for inspection; empty: off.",

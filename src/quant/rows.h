@@ -21,6 +21,7 @@ std::vector<uint32_t> SinkRows(std::span<const uint32_t> segments, uint32_t sink
 struct GradientRows {
   std::vector<uint32_t> rows;       // ascending rows of the micro-batch
   std::vector<uint32_t> sink_rows;  // positions within `rows`
+  uint64_t num_coded() const { return rows.size() - sink_rows.size(); }
 };
 GradientRows PlanGradientRows(std::span<const uint32_t> segments,
                               std::span<const uint32_t> target_rows, uint32_t sink_tokens);

@@ -156,6 +156,13 @@ train::CutOptions CutOf(const OpenRequest& request) {
   return cut;
 }
 
+bool UsesEntropy(const transport::QuantRequest& quant) {
+  if (quant.entropy != "off" && quant.entropy != "on") {
+    Refuse("wire.entropy '", quant.entropy, "' of the client is unknown");
+  }
+  return quant.entropy == "on";
+}
+
 models::StageOptions StageOf(const OpenRequest& request, const std::string& device) {
   if (request.memory_policy != "fast" && request.memory_policy != "lean") {
     Refuse("train.memory '", request.memory_policy, "' of the client is unknown");
@@ -200,7 +207,8 @@ class SessionTable : public transport::Endpoint {
                            request.optimizer.weight_decay},
                           stage.lora,
                           request.max_tokens,
-                          config_.limits.allow_fetch_adapter};
+                          config_.limits.allow_fetch_adapter,
+                          UsesEntropy(request.quant)};
     const std::string id = Reserve();
     OpenReply reply;
     try {

@@ -63,9 +63,9 @@ void Engine::OnMessage(Message message, const Reply& reply) {
     case Phase::kAbort:
       return Abort(reply);
     case Phase::kEvaluate:
-      return Evaluate(message, reply);
+      return Evaluate(std::move(message), reply);
     case Phase::kDecode:
-      return Decode(message, reply);
+      return Decode(std::move(message), reply);
     default:
       Throw(Code::kInvalidArgument, "a client does not send ", PhaseName(message.key.phase));
   }
@@ -109,7 +109,8 @@ std::span<const uint8_t> Engine::WidthsOf(const Message& message) {
   return found->second;
 }
 
-Engine::Incoming Engine::Receive(const Message& message, bool is_training) {
+Engine::Incoming Engine::Receive(Message* received, bool is_training) {
+  Message& message = *received;
   CheckTensor(message, *stage_, options_);
   Incoming incoming;
   incoming.supervision =
@@ -124,6 +125,11 @@ Engine::Incoming Engine::Receive(const Message& message, bool is_training) {
   incoming.widths = WidthsOf(message);
   std::optional<DType> raw_dtype;
   if (message.gate.version == 0) raw_dtype = message.tensor->dtype;
+  if (options_.entropy && !raw_dtype) {
+    entropy_receiver_.Restore(incoming.widths,
+                              train::NumCodedRows(options_.cut, incoming.supervision.segments),
+                              &message.sections);
+  }
   incoming.x = train::DecodeActivation(
       options_.cut, message.sections, raw_dtype, incoming.supervision.segments, incoming.widths,
       stage_->spec().hidden, stage_->device(), stage_->scalar_type());
@@ -149,7 +155,7 @@ void Engine::Forward(Message message, const Reply& reply) {
     }
     return ReplyNonFinite(message, *broken, reply);
   }
-  Incoming incoming = Receive(message, /*is_training=*/true);
+  Incoming incoming = Receive(&message, /*is_training=*/true);
   const train::Supervision& supervision = incoming.supervision;
   if (message.loss_tokens < supervision.targets.size() || message.loss_tokens == 0) {
     Throw(Code::kInvalidArgument, ToString(message.key), " supervises ", supervision.targets.size(),
@@ -169,9 +175,12 @@ void Engine::Forward(Message message, const Reply& reply) {
   Message answer = Answer(message, Phase::kBackward);
   answer.item = transport::BackwardInfo{loss.loss_sum, loss.tokens};
   try {
-    train::CodedTensor coded = train::EncodeGradient(
-        options_.cut, gradient, plan, train::GradientWidths(options_.cut, incoming.widths),
-        {message.key.step, message.key.micro_batch});
+    const std::vector<uint8_t> widths = train::GradientWidths(options_.cut, incoming.widths);
+    train::CodedTensor coded = train::EncodeGradient(options_.cut, gradient, plan, widths,
+                                                     {message.key.step, message.key.micro_batch});
+    if (options_.entropy && !coded.raw_dtype) {
+      entropy_sender_.Compress(widths, plan.num_coded(), &coded.sections);
+    }
     answer.gate.version = coded.raw_dtype ? 0 : message.gate.version;
     answer.tensor = transport::TensorSpec{message.tensor->tokens, message.tensor->channels,
                                           coded.raw_dtype.value_or(DType::kF32), options_.cut.cut,
@@ -224,9 +233,9 @@ void Engine::Abort(const Reply& /*reply*/) {
   is_step_finite_ = true;
 }
 
-void Engine::Evaluate(const Message& message, const Reply& reply) {
+void Engine::Evaluate(Message message, const Reply& reply) {
   Message answer = Answer(message, Phase::kEvaluate);
-  const Incoming incoming = Receive(message, /*is_training=*/false);
+  const Incoming incoming = Receive(&message, /*is_training=*/false);
   const at::Tensor hidden = stage_->Forward(incoming.x, incoming.context, nullptr);
   const models::LossResult loss = models::HeadLoss(
       hidden, stage_->head(), {incoming.supervision.target_rows, incoming.supervision.targets}, 0);
@@ -234,9 +243,9 @@ void Engine::Evaluate(const Message& message, const Reply& reply) {
   reply(std::move(answer));
 }
 
-void Engine::Decode(const Message& message, const Reply& reply) {
+void Engine::Decode(Message message, const Reply& reply) {
   Message answer = Answer(message, Phase::kDecode);
-  const Incoming incoming = Receive(message, /*is_training=*/false);
+  const Incoming incoming = Receive(&message, /*is_training=*/false);
   const at::Tensor hidden = stage_->Forward(incoming.x, incoming.context, nullptr);
   const std::vector<uint32_t> last = {incoming.supervision.segments.back() - 1};
   const at::Tensor logits = models::HeadLogits(hidden, stage_->head(), last);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "models/stage.h"
+#include "quant/entropy.h"
 #include "train/cut.h"
 #include "train/optimizer.h"
 #include "train/supervision.h"
@@ -27,6 +28,7 @@ struct EngineOptions {
   lora::LoraOptions lora;
   uint64_t max_tokens = 0;  // of a micro-batch
   bool allow_fetch_adapter = true;
+  bool entropy = false;  // codes cross entropy-coded where that pays
 };
 
 class Engine : public transport::Session {
@@ -51,10 +53,11 @@ class Engine : public transport::Session {
   void Forward(transport::Message message, const Reply& reply);
   void Commit(const transport::Message& message, const Reply& reply);
   void Abort(const Reply& reply);
-  void Evaluate(const transport::Message& message, const Reply& reply);
-  void Decode(const transport::Message& message, const Reply& reply);
+  void Evaluate(transport::Message message, const Reply& reply);
+  void Decode(transport::Message message, const Reply& reply);
 
-  Incoming Receive(const transport::Message& message, bool is_training);
+  // Takes the codes out of their entropy-coded form, in place.
+  Incoming Receive(transport::Message* message, bool is_training);
   std::span<const uint8_t> WidthsOf(const transport::Message& message);
   transport::Message NormReply(const transport::MessageKey& key) const;
   transport::Message Answer(const transport::Message& request, transport::Phase phase) const;
@@ -66,6 +69,8 @@ class Engine : public transport::Session {
   train::AdamW optimizer_;
   transport::StepLedger ledger_;
   std::map<uint64_t, std::vector<uint8_t>> widths_by_version_;  // the newest two
+  quant::EntropySender entropy_sender_;
+  quant::EntropyReceiver entropy_receiver_;
   bool is_step_finite_ = true;
 };
 

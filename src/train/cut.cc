@@ -55,6 +55,11 @@ void DecodeMatrix(const std::vector<Section>& sections, std::optional<DType> raw
 
 }  // namespace
 
+uint64_t NumCodedRows(const CutOptions& options, std::span<const uint32_t> segments) {
+  AMAQ_CHECK(!segments.empty());
+  return segments.back() - SinkRows(segments, options.sink_tokens).size();
+}
+
 std::vector<uint8_t> GradientWidths(const CutOptions& options,
                                     std::span<const uint8_t> forward_widths) {
   std::vector<uint8_t> widths(forward_widths.begin(), forward_widths.end());

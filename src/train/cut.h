@@ -35,6 +35,9 @@ using quant::GradientRows;
 using quant::PlanGradientRows;
 using quant::SinkRows;
 
+// Rows of an activation that are in kCodes.
+uint64_t NumCodedRows(const CutOptions& options, std::span<const uint32_t> segments);
+
 // Widths of a gradient whose forward tensor had `forward_widths`; empty (raw) when that was raw.
 std::vector<uint8_t> GradientWidths(const CutOptions& options,
                                     std::span<const uint8_t> forward_widths);

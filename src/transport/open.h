@@ -33,6 +33,7 @@ struct QuantRequest {
   std::string gradient_bits = "same";  // "same" or a number
   int32_t gradient_bits_offset = 0;
   std::string gradient_rounding = "stochastic";
+  std::string entropy = "off";  // wire.entropy
 };
 
 struct LoraRequest {

@@ -21,6 +21,7 @@ void ToProto(const QuantRequest& quant, v1::QuantRequest* out) {
   out->set_gradient_bits(quant.gradient_bits);
   out->set_gradient_bits_offset(quant.gradient_bits_offset);
   out->set_gradient_rounding(quant.gradient_rounding);
+  out->set_entropy(quant.entropy);
 }
 
 QuantRequest FromProto(const v1::QuantRequest& in) {
@@ -35,7 +36,8 @@ QuantRequest FromProto(const v1::QuantRequest& in) {
           .sink_tokens = in.sink_tokens(),
           .gradient_bits = in.gradient_bits(),
           .gradient_bits_offset = in.gradient_bits_offset(),
-          .gradient_rounding = in.gradient_rounding()};
+          .gradient_rounding = in.gradient_rounding(),
+          .entropy = in.entropy()};
 }
 
 void ToProto(const LoraRequest& lora, v1::LoraRequest* out) {

@@ -177,6 +177,7 @@ TEST_F(EndpointTest, OptionsOutsideTheProtocolAreRefusedByName) {
   refused([](auto& r) { r.quant.gradient_bits_offset = 7; }, "quant.gradient.bits_offset is 7");
   refused([](auto& r) { r.quant.gradient_bits_offset = -7; }, "quant.gradient.bits_offset is -7");
   refused([](auto& r) { r.quant.gradient_rounding = "up"; }, "quant.gradient.rounding 'up'");
+  refused([](auto& r) { r.quant.entropy = "zip"; }, "wire.entropy 'zip'");
   refused([](auto& r) { r.memory_policy = "none"; }, "train.memory 'none'");
   refused([](auto& r) { r.compute_dtype = "fp64"; }, "model.dtype");
   refused([](auto& r) { r.lora.r = 0; }, "lora.r is 0");

@@ -29,7 +29,8 @@ OpenRequest Sample() {
                    .sink_tokens = 2,
                    .gradient_bits = "4",
                    .gradient_bits_offset = -1,
-                   .gradient_rounding = "nearest"};
+                   .gradient_rounding = "nearest",
+                   .entropy = "on"};
   request.lora = {.r = 4,
                   .alpha = 32,
                   .dropout = 0.5,

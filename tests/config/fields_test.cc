@@ -105,8 +105,8 @@ TEST(FieldsTest, ServerListHasEveryMemberThatIsNotTheClients) {
                               NumMembers<LimitsConfig>() + NumMembers<WireConfig>() +
                               NumMembers<SecurityConfig>() + 3;
   const std::set<const void*> of_the_client = {&config.model.hub_name, &config.model.dtype,
-                                               &config.server.connect_timeout_s,
-                                               &config.wire.dtype};
+                                               &config.server.connect_timeout_s, &config.wire.dtype,
+                                               &config.wire.entropy};
 
   const std::set<const void*> listed = Addresses(fields);
 

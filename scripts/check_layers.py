@@ -43,6 +43,7 @@ THIRD_PARTY = [
     (r"cuda_runtime\.h$", ["quant/cuda/*.cu"]),
     (r"(stddef|stdint)\.h$", ["quant/c_api/amaq_codec.h"]),  # a header for C
     (r"xxhash\.h$", ["core/digest.cc"]),
+    (r"hwy/", ["quant/kernels_simd.cc", "quant/kernels_tile.h"]),
     (r"pcre2\.h$", ["data/regex.h"]),
     (r"nlohmann/json_fwd\.hpp$", ["io/*.h", "io/*.cc", "data/*.h", "data/*.cc"]),  # declarations only
     (r"nlohmann/", [f"{m}/*.cc" for m in ("io", "data", "tool", "lora", "models", "train", "client", "server")]),
@@ -146,6 +147,7 @@ BAD = [
     ("src/server/b.cc", "#include <grpcpp/grpcpp.h>", "third party"),
     ("src/config/load.h", "#include <yaml-cpp/yaml.h>", "third party"),
     ("src/core/error.cc", "#include <xxhash.h>", "third party"),
+    ("src/quant/codec.cc", "#include <hwy/highway.h>", "third party"),
     ("src/data/b.h", "#include <nlohmann/json.hpp>", "third party"),
     ("src/core/b.cc", "#include <boost/asio.hpp>", "in no table"),
     ("src/util/b.cc", "", "in no layer"),

@@ -28,6 +28,7 @@ packages=(
   "libgmock-dev         the tests' matchers"
   "nlohmann-json3-dev   JSON: data sets, adapters, tokenizers"
   "libpcre2-dev         pre-tokenizer patterns"
+  "libhwy-dev           vector instructions of the codec"
   "libxxhash-dev        digests of messages and files"
   "libssl-dev           gRPC is linked with it"
   "pkg-config           finds libraries without CMake files"

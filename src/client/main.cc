@@ -15,6 +15,7 @@
 #include "config/load.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "quant/kernels.h"
 #include "tensor/bridge.h"
 #include "transport/grpc_client_link.h"
 
@@ -43,6 +44,8 @@ std::unique_ptr<amaq::transport::Link> Connect(const amaq::config::ClientConfig&
 int Run(const amaq::config::ClientConfig& config) {
   amaq::SetLogLevel(amaq::ParseLogLevel(config.log_level));
   amaq::tensor::SetThreads(static_cast<int>(config.train.threads));
+  const std::string_view kernels = amaq::quant::ActiveKernelSet().name;  // refuses a wrong choice
+  AMAQ_LOG(kDebug, "codec kernels: ", kernels);
   std::signal(SIGINT, OnSignal);
   std::signal(SIGTERM, OnSignal);
   amaq::client::InprocServer inproc;

@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "core/bytes.h"
+#include "core/check.h"
 #include "core/rng.h"
+#include "quant/kernels.h"
 #include "quant/octet.h"
 #include "quant/range.h"
 #include "quant/range_modes.h"
@@ -33,7 +35,7 @@ void CheckWidths(std::span<const uint8_t> widths, int64_t channels) {
 }
 
 // Rows that are not sink rows, ascending.
-std::vector<uint32_t> CodedRows(const RowPlan& rows, int64_t num_rows) {
+std::vector<uint32_t> NumbersOfCodedRows(const RowPlan& rows, int64_t num_rows) {
   const auto count = static_cast<uint64_t>(num_rows);
   if (!rows.row_ids.empty() && rows.row_ids.size() != count) {
     Throw(Code::kInvalidArgument, "there must be one row id a row, got ", rows.row_ids.size(),
@@ -76,82 +78,6 @@ const Bytes& RequireSection(const std::vector<Section>& sections, SectionKind ki
           found->size());
   }
   return *found;
-}
-
-// The arithmetic's inputs, one array each, so that the loops run over contiguous channels.
-struct ChannelTables {
-  ChannelTables(std::span<const ChannelRange> ranges, std::span<const uint8_t> widths) {
-    for (size_t c = 0; c < ranges.size(); ++c) {
-      lo.push_back(ranges[c].lo);
-      step.push_back(ranges[c].step);
-      inverse_step.push_back(InverseStep(ranges[c].step));
-      largest.push_back(LargestCode(widths[c]));
-    }
-  }
-  std::vector<float> lo, step, inverse_step, largest;
-};
-
-void CodeRow(std::span<const float> row, const ChannelTables& tables, uint8_t* codes) {
-  for (size_t c = 0; c < row.size(); ++c) {
-    codes[c] = static_cast<uint8_t>(static_cast<int32_t>(
-        QuantizeNearest(row[c], tables.lo[c], tables.inverse_step[c], tables.largest[c])));
-  }
-}
-
-void CodeRowStochastic(std::span<const float> row, const ChannelTables& tables, uint64_t key,
-                       uint64_t first_index, uint8_t* codes) {
-  for (size_t c = 0; c < row.size(); ++c) {
-    const uint32_t word = PhiloxWord(key, first_index + c);
-    codes[c] = static_cast<uint8_t>(static_cast<int32_t>(
-        QuantizeStochastic(row[c], tables.lo[c], tables.inverse_step[c], tables.largest[c], word)));
-  }
-}
-
-Bytes EncodeCodes(RowReader* reader, std::span<const uint32_t> coded, const RowPlan& rows,
-                  std::span<const ChannelRange> ranges, std::span<const uint8_t> widths,
-                  const EncodeOptions& options) {
-  const size_t channels = widths.size();
-  const ChannelTables tables(ranges, widths);
-  Bytes out(CodesBytes(coded.size(), widths));
-  std::vector<uint8_t> codes(kGroupTokens * channels);
-  const size_t group_bytes = GroupBytes(widths);
-  size_t offset = 0;
-  for (size_t first = 0; first < coded.size(); first += kGroupTokens, offset += group_bytes) {
-    const size_t count = std::min(kGroupTokens, coded.size() - first);
-    if (count < kGroupTokens) std::fill(codes.begin(), codes.end(), uint8_t{0});
-    for (size_t k = 0; k < count; ++k) {
-      const uint32_t row = coded[first + k];
-      const std::span<const float> values = reader->Row(row);
-      if (options.rounding == Rounding::kStochastic) {
-        const uint64_t row_id = rows.row_ids.empty() ? row : rows.row_ids[row];
-        CodeRowStochastic(values, tables, options.rounding_key, row_id * channels,
-                          codes.data() + k * channels);
-      } else {
-        CodeRow(values, tables, codes.data() + k * channels);
-      }
-    }
-    PackGroup(codes.data(), widths, std::span(out).subspan(offset));
-  }
-  return out;
-}
-
-// A range that overflows is named by the row that holds the channel's largest magnitude.
-[[noreturn]] void ThrowOverflow(RowReader* reader, std::span<const uint32_t> coded, size_t channel,
-                                const Extremes& extremes) {
-  uint32_t worst_row = coded.front();
-  float worst = -1;
-  for (const uint32_t row : coded) {
-    const float value = reader->Row(row)[channel];
-    const float magnitude = value < 0 ? -value : value;
-    if (magnitude > worst) {
-      worst = magnitude;
-      worst_row = row;
-    }
-  }
-  throw NonFiniteError(
-      worst_row, static_cast<uint32_t>(channel),
-      StrCat("the range of channel ", channel, " overflows fp32: ", extremes.lo[channel], " to ",
-             extremes.hi[channel], " (row ", worst_row, ")"));
 }
 
 // bf16 of a finite value; a value that would round to infinity becomes the largest bf16 number.
@@ -202,11 +128,153 @@ void CheckFinite(ByteSpan bytes, DType dtype, std::string_view name, size_t chan
   }
 }
 
+// A range that overflows is named by the row that holds the channel's largest magnitude.
+[[noreturn]] void ThrowOverflow(RowReader* reader, std::span<const uint32_t> coded, size_t channel,
+                                float lo, float hi) {
+  uint32_t worst_row = coded.front();
+  float worst = -1;
+  for (const uint32_t row : coded) {
+    const float value = reader->Row(row)[channel];
+    const float magnitude = value < 0 ? -value : value;
+    if (magnitude > worst) {
+      worst = magnitude;
+      worst_row = row;
+    }
+  }
+  throw NonFiniteError(worst_row, static_cast<uint32_t>(channel),
+                       StrCat("the range of channel ", channel, " overflows fp32: ", lo, " to ", hi,
+                              " (row ", worst_row, ")"));
+}
+
+// Throws if any row holds a value that is not finite: the first of them, row by row.
+void CheckAllFinite(RowReader* reader, int64_t num_rows) {
+  for (int64_t row = 0; row < num_rows; ++row) reader->FiniteRow(row);
+}
+
+// Channels of which `rows` rows stay in a core's share of the cache from the pass that finds the
+// extremes to the one that makes the codes, so that memory is read once.
+size_t SliceChannels(const CodedRows& x) {
+  constexpr size_t kCacheBytes = 4 << 20;
+  constexpr size_t kUnit = 64;  // channels: whole cache lines, whole vectors
+  constexpr size_t kLeast = 256;
+  const size_t fitting = kCacheBytes / (x.rows.size() * SizeOf(x.dtype)) / kUnit * kUnit;
+  return std::max(kLeast, fitting);
+}
+
+// Ranges and codes, slice by slice of the channels.
+Bytes EncodeSlices(const CodedRows& x, std::span<const uint8_t> widths, const RowPlan& rows,
+                   const EncodeOptions& options, RowReader* reader,
+                   std::vector<ChannelRange>* ranges) {
+  const KernelSet& kernels = options.kernels != nullptr ? *options.kernels : ActiveKernelSet();
+  const RoundingSpec rounding{options.rounding, options.rounding_key, rows.row_ids};
+  const uint64_t group_bytes = GroupBytes(widths);
+  ChannelTables tables(widths, options.nested);
+  const bool is_clipping = LooksBeyondExtremes(options.range);
+  Extremes extremes(widths.size());
+  if (is_clipping) {
+    extremes = ChooseExtremes(reader, x.rows, widths,
+                              {options.range, options.range_percentile, options.delayed});
+  }
+  ranges->resize(widths.size());
+  Bytes out(CodesBytes(x.rows.size(), widths));
+  uint8_t* next = out.data();
+  for (size_t begin = 0; begin < widths.size();) {
+    const ChannelSlice slice{begin, std::min(begin + SliceChannels(x), widths.size())};
+    if (!is_clipping && !kernels.extremes(x, slice, extremes.lo.data(), extremes.hi.data())) {
+      CheckAllFinite(reader, reader->num_rows());
+      ScalarKernelSet().extremes(x, slice, extremes.lo.data(), extremes.hi.data());
+    }
+    for (size_t c = slice.begin; c < slice.end; ++c) {
+      ChannelRange& range = (*ranges)[c];
+      range = RangeOf(extremes.lo[c], extremes.hi[c], widths[c], options.range, options.nested);
+      if (!RangeIsFinite(range, widths[c])) {
+        CheckAllFinite(reader, reader->num_rows());
+        ThrowOverflow(reader, x.rows, c, extremes.lo[c], extremes.hi[c]);
+      }
+      tables.Set(c, range);
+    }
+    kernels.encode(x, slice, tables, rounding, {next, group_bytes});
+    next += GroupBytes(widths.subspan(slice.begin, slice.end - slice.begin));
+    begin = slice.end;
+  }
+  return out;
+}
+
+Bytes EncodeSinkRows(RowReader* reader, std::span<const uint32_t> sink_rows) {
+  Bytes bytes;
+  for (const uint32_t row : sink_rows) {
+    const std::span<const float> values = reader->Row(row);
+    if (!std::all_of(values.begin(), values.end(), IsFinite)) {
+      CheckAllFinite(reader, reader->num_rows());
+    }
+    AppendRow(values, DType::kBF16, &bytes);
+  }
+  return bytes;
+}
+
 void CheckWireDType(DType dtype) {
   if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16) {
     Throw(Code::kInvalidArgument, "a raw tensor must be fp32, bf16 or fp16, got ",
           DTypeName(dtype));
   }
+}
+
+// A coded message whose sections were checked.
+struct CodedMessage {
+  std::vector<uint32_t> rows;  // coded ones
+  std::vector<ChannelRange> ranges;
+  ByteSpan codes;
+  ByteSpan sinks;
+};
+
+CodedMessage ReadMessage(const std::vector<Section>& sections, std::span<const uint8_t> widths,
+                         const RowPlan& rows, int64_t num_rows, int64_t channels) {
+  CheckWidths(widths, channels);
+  CodedMessage message;
+  message.rows = NumbersOfCodedRows(rows, num_rows);
+  message.codes = RequireSection(sections, SectionKind::kCodes, "codes",
+                                 CodesBytes(message.rows.size(), widths));
+  const Bytes* range_bytes = FindSection(sections, SectionKind::kRanges);
+  if (range_bytes == nullptr) Throw(Code::kDataLoss, "the message has no ranges section");
+  if (!message.rows.empty()) {
+    message.ranges = ParseRanges(*range_bytes, widths);
+  } else if (!range_bytes->empty()) {
+    Throw(Code::kDataLoss, "the ranges section must be empty as no row is coded, has ",
+          range_bytes->size(), " bytes");
+  }
+  if (!rows.sink_rows.empty()) {
+    message.sinks = RequireSection(sections, SectionKind::kSinkRows, "sink rows",
+                                   rows.sink_rows.size() * widths.size() * sizeof(uint16_t));
+    CheckFinite(message.sinks, DType::kBF16, "sink rows", widths.size());
+  } else if (FindSection(sections, SectionKind::kSinkRows) != nullptr) {
+    Throw(Code::kDataLoss, "the message has a sink rows section but no row is a sink row");
+  }
+  return message;
+}
+
+void WriteSinkRows(const CodedMessage& message, const RowPlan& rows, size_t channels,
+                   std::span<float> out) {
+  for (size_t i = 0; i < rows.sink_rows.size(); ++i) {
+    float* target = out.data() + rows.sink_rows[i] * channels;
+    for (size_t c = 0; c < channels; ++c) {
+      target[c] = ReadElement(message.sinks, DType::kBF16, i * channels + c);
+    }
+  }
+}
+
+void SetRanges(std::span<const ChannelRange> ranges, ChannelTables* tables) {
+  for (size_t c = 0; c < ranges.size(); ++c) tables->Set(c, ranges[c]);
+}
+
+// out may be null.
+void DecodeRows(const CodedMessage& message, std::span<const uint8_t> widths, float* out,
+                const GateSumsJob* sums, const KernelSet* kernels) {
+  if (message.rows.empty()) return;
+  ChannelTables tables(widths, false);
+  SetRanges(message.ranges, &tables);
+  const KernelSet& chosen = kernels != nullptr ? *kernels : ActiveKernelSet();
+  chosen.decode({message.codes.data(), message.codes.size(), GroupBytes(widths)},
+                {0, widths.size()}, tables, {out, widths.size(), message.rows}, sums);
 }
 
 }  // namespace
@@ -219,34 +287,17 @@ std::vector<Section> Encode(const MatrixView& x, std::span<const uint8_t> widths
                             const RowPlan& rows, const EncodeOptions& options) {
   RowReader reader(x);
   CheckWidths(widths, x.channels);
-  const std::vector<uint32_t> coded = CodedRows(rows, x.rows);
-
-  Extremes extremes(widths.size());
-  Bytes sinks;
-  sinks.reserve(rows.sink_rows.size() * widths.size() * sizeof(uint16_t));
-  size_t next_sink = 0;
-  for (uint32_t row = 0; row < x.rows; ++row) {
-    const std::span<const float> values = reader.FiniteRow(row);
-    if (next_sink < rows.sink_rows.size() && rows.sink_rows[next_sink] == row) {
-      AppendRow(values, DType::kBF16, &sinks);
-      ++next_sink;
-    } else {
-      extremes.Add(values);
-    }
+  if (options.nested && options.rounding != Rounding::kNearestEven) {
+    Throw(Code::kInvalidArgument, "nested codes are rounded to nearest, not stochastically");
   }
-
+  const std::vector<uint32_t> coded = NumbersOfCodedRows(rows, x.rows);
+  Bytes sinks = EncodeSinkRows(&reader, rows.sink_rows);
   Bytes range_bytes, codes;
   if (!coded.empty()) {
-    if (LooksBeyondExtremes(options.range)) {
-      extremes = ChooseExtremes(&reader, coded, widths,
-                                {options.range, options.range_percentile, options.delayed});
-    }
-    const std::vector<ChannelRange> ranges = MakeRanges(extremes, widths, options.range);
-    for (size_t c = 0; c < ranges.size(); ++c) {
-      if (!RangeIsFinite(ranges[c], widths[c])) ThrowOverflow(&reader, coded, c, extremes);
-    }
+    const CodedRows source{x.data, x.dtype, widths.size(), coded};
+    std::vector<ChannelRange> ranges;
+    codes = EncodeSlices(source, widths, rows, options, &reader, &ranges);
     range_bytes = WriteRanges(ranges);
-    codes = EncodeCodes(&reader, coded, rows, ranges, widths, options);
   }
   std::vector<Section> sections;
   sections.push_back({SectionKind::kRanges, std::move(range_bytes)});
@@ -256,53 +307,45 @@ std::vector<Section> Encode(const MatrixView& x, std::span<const uint8_t> widths
 }
 
 void Decode(const std::vector<Section>& sections, std::span<const uint8_t> widths,
-            const RowPlan& rows, int64_t num_rows, int64_t channels, std::span<float> out) {
+            const RowPlan& rows, int64_t num_rows, int64_t channels, std::span<float> out,
+            const KernelSet* kernels) {
   CheckOut(num_rows, channels, out);
-  CheckWidths(widths, channels);
-  const std::vector<uint32_t> coded = CodedRows(rows, num_rows);
-  const auto width_count = static_cast<size_t>(channels);
+  const CodedMessage message = ReadMessage(sections, widths, rows, num_rows, channels);
+  WriteSinkRows(message, rows, widths.size(), out);
+  DecodeRows(message, widths, out.data(), nullptr, kernels);
+}
 
-  // All of the message is checked before the first element is written.
-  const Bytes& codes =
-      RequireSection(sections, SectionKind::kCodes, "codes", CodesBytes(coded.size(), widths));
-  const Bytes* range_bytes = FindSection(sections, SectionKind::kRanges);
-  if (range_bytes == nullptr) Throw(Code::kDataLoss, "the message has no ranges section");
-  std::vector<ChannelRange> ranges;
-  if (!coded.empty()) {
-    ranges = ParseRanges(*range_bytes, widths);
-  } else if (!range_bytes->empty()) {
-    Throw(Code::kDataLoss, "the ranges section must be empty as no row is coded, has ",
-          range_bytes->size(), " bytes");
-  }
-  ByteSpan sinks;
-  if (!rows.sink_rows.empty()) {
-    sinks = RequireSection(sections, SectionKind::kSinkRows, "sink rows",
-                           rows.sink_rows.size() * width_count * sizeof(uint16_t));
-    CheckFinite(sinks, DType::kBF16, "sink rows", width_count);
-  } else if (FindSection(sections, SectionKind::kSinkRows) != nullptr) {
-    Throw(Code::kDataLoss, "the message has a sink rows section but no row is a sink row");
-  }
-
-  for (size_t i = 0; i < rows.sink_rows.size(); ++i) {
-    float* target = out.data() + rows.sink_rows[i] * width_count;
-    for (size_t c = 0; c < width_count; ++c) {
-      target[c] = ReadElement(sinks, DType::kBF16, i * width_count + c);
+GateSums DecodeForGate(const std::vector<Section>& sections, std::span<const uint8_t> widths,
+                       const RowPlan& rows, int64_t num_rows, const SentActivation* activation,
+                       std::span<float> out, const KernelSet* kernels) {
+  const auto channels = static_cast<int64_t>(widths.size());
+  if (!out.empty()) CheckOut(num_rows, channels, out);
+  const CodedMessage message = ReadMessage(sections, widths, rows, num_rows, channels);
+  GateSums sums;
+  sums.energy.assign(widths.size(), 0);
+  ChannelTables tables({}, false);
+  std::vector<uint32_t> x_rows = message.rows;
+  GateSumsJob job{{}, &tables, nullptr, sums.energy.data()};
+  if (activation != nullptr) {
+    const MatrixView& x = activation->x;
+    CheckWidths(activation->widths, x.channels);
+    AMAQ_CHECK(x.channels == channels);
+    for (uint32_t& row : x_rows) {
+      if (!rows.row_ids.empty()) row = rows.row_ids[row];
+      AMAQ_CHECK(int64_t{row} < x.rows);
     }
+    tables = ChannelTables(activation->widths, activation->nested);
+    const Bytes* range_bytes = FindSection(*activation->sections, SectionKind::kRanges);
+    if (range_bytes == nullptr) Throw(Code::kDataLoss, "the message has no ranges section");
+    if (!x_rows.empty()) SetRanges(ParseRanges(*range_bytes, activation->widths), &tables);
+    sums.error_dot.assign(widths.size(), 0);
+    job.error_dot = sums.error_dot.data();
+    job.x = {x.data, x.dtype, widths.size(), {}};
   }
-  const ChannelTables tables(ranges, widths);
-  const size_t group_bytes = GroupBytes(widths);
-  std::vector<uint8_t> group(kGroupTokens * width_count);
-  for (size_t first = 0; first < coded.size(); first += kGroupTokens) {
-    UnpackGroup(ByteSpan(codes).subspan(first / kGroupTokens * group_bytes), widths, group.data());
-    const size_t count = std::min(kGroupTokens, coded.size() - first);
-    for (size_t k = 0; k < count; ++k) {
-      float* target = out.data() + coded[first + k] * width_count;
-      const uint8_t* row_codes = group.data() + k * width_count;
-      for (size_t c = 0; c < width_count; ++c) {
-        target[c] = Dequantize(static_cast<float>(row_codes[c]), tables.lo[c], tables.step[c]);
-      }
-    }
-  }
+  job.x.rows = x_rows;
+  if (!out.empty()) WriteSinkRows(message, rows, widths.size(), out);
+  DecodeRows(message, widths, out.data(), &job, kernels);
+  return sums;
 }
 
 std::vector<Section> EncodeRaw(const MatrixView& x, DType dtype) {

@@ -19,6 +19,7 @@
 namespace amaq::quant {
 
 class DelayedRanges;  // range_modes.h
+struct KernelSet;     // kernels.h
 
 // Thrown by Encode for NaN, Inf or a range that overflows; nothing was written.
 class NonFiniteError : public Error {
@@ -47,6 +48,10 @@ struct EncodeOptions {
   uint64_t rounding_key = 0;         // StochasticRoundingKey(...)
   double range_percentile = 99.5;    // percentile
   DelayedRanges* delayed = nullptr;  // delayed: what past messages had; Encode adds this one's
+  // Codes are made at 8 bits, then shifted down to their width (nearest-even rounding only). The
+  // decoder need not know.
+  bool nested = false;
+  const KernelSet* kernels = nullptr;  // nullptr: ActiveKernelSet()
 };
 
 // x [N, H] in fp32, bf16 or fp16; widths [H], each 0...8. Appends kRanges, kSinkRows (when there
@@ -59,7 +64,31 @@ std::vector<Section> Encode(const MatrixView& x, std::span<const uint8_t> widths
 // Errors: kDataLoss for a missing, short, long or inconsistent section. Nothing is written on
 // error.
 void Decode(const std::vector<Section>& sections, std::span<const uint8_t> widths,
-            const RowPlan& rows, int64_t num_rows, int64_t channels, std::span<float> out);
+            const RowPlan& rows, int64_t num_rows, int64_t channels, std::span<float> out,
+            const KernelSet* kernels = nullptr);
+
+// An activation as its sender knows it: what was encoded, and the message that it became.
+struct SentActivation {
+  MatrixView x;
+  const std::vector<Section>* sections;
+  std::span<const uint8_t> widths;
+  bool nested = false;
+};
+
+// Per channel, over the coded rows of a gradient's message, g being the decoded values.
+struct GateSums {
+  std::vector<double> energy;     // [H] sum of g^2
+  std::vector<double> error_dot;  // [H] sum of g * (x_hat - x), rows whose x was clipped left out;
+                                  // empty without an activation
+};
+
+// Decodes a gradient's message and forms the gate's sums in the same pass. rows.row_ids name the
+// activation's row of each gradient row, which must be coded in the activation's message, too;
+// x_hat is formed from x by the rule that made its codes. `activation` may be null. out [N, H] is
+// written as by Decode, or empty: only the sums are wanted. Errors: as Decode.
+GateSums DecodeForGate(const std::vector<Section>& sections, std::span<const uint8_t> widths,
+                       const RowPlan& rows, int64_t num_rows, const SentActivation* activation,
+                       std::span<float> out, const KernelSet* kernels = nullptr);
 
 // A tensor as it is, in `dtype` (fp32, bf16, fp16): one kRaw section. Values beyond fp16 saturate.
 // Errors: NonFiniteError.

@@ -26,17 +26,19 @@ void Extremes::Add(std::span<const float> row) {
   }
 }
 
+ChannelRange RangeOf(float lo, float hi, uint32_t width, Range mode, bool nested) {
+  if (mode == Range::kAbsMax) {
+    hi = LargestMagnitude(lo, hi);
+    lo = -hi;
+  }
+  return nested ? MakeNestedRange(lo, hi, width) : MakeRange(lo, hi, width);
+}
+
 std::vector<ChannelRange> MakeRanges(const Extremes& extremes, std::span<const uint8_t> widths,
                                      Range mode) {
   std::vector<ChannelRange> ranges(widths.size());
   for (size_t c = 0; c < widths.size(); ++c) {
-    float lo = extremes.lo[c];
-    float hi = extremes.hi[c];
-    if (mode == Range::kAbsMax) {
-      hi = LargestMagnitude(lo, hi);
-      lo = -hi;
-    }
-    ranges[c] = MakeRange(lo, hi, widths[c]);
+    ranges[c] = RangeOf(extremes.lo[c], extremes.hi[c], widths[c], mode, false);
   }
   return ranges;
 }

@@ -22,7 +22,10 @@ struct Extremes {
   std::vector<float> hi;
 };
 
-// At least one row was added. A range may be infinite (RangeIsFinite).
+// Range of a channel from its extremes. May be infinite (RangeIsFinite).
+ChannelRange RangeOf(float lo, float hi, uint32_t width, Range mode, bool nested);
+
+// The same of every channel, not nested. At least one row was added.
 std::vector<ChannelRange> MakeRanges(const Extremes& extremes, std::span<const uint8_t> widths,
                                      Range mode);
 

@@ -20,6 +20,7 @@ class RowReader {
   std::span<const float> FiniteRow(int64_t row);
   // The same without the check.
   std::span<const float> Row(int64_t row);
+  int64_t num_rows() const { return x_.rows; }
 
  private:
   MatrixView x_;

@@ -82,6 +82,15 @@ AMAQ_HOST_DEVICE inline ChannelRange MakeRange(float lo_raw, float hi_raw, uint3
   return range;
 }
 
+// Range of a channel whose codes are made at 8 bits and then shifted down to `width` ("Double
+// Rounding", arXiv 2502.01199): lo and step of width 8, the step times 2^(8 - width).
+AMAQ_HOST_DEVICE inline ChannelRange MakeNestedRange(float lo_raw, float hi_raw, uint32_t width) {
+  if (width == 0) return MakeRange(lo_raw, hi_raw, 0);
+  ChannelRange range = MakeRange(lo_raw, hi_raw, 8);
+  range.step = range.step * static_cast<float>(1u << (8 - width));
+  return range;
+}
+
 // Every code of the channel decodes to a finite number.
 AMAQ_HOST_DEVICE inline bool RangeIsFinite(const ChannelRange& range, uint32_t width) {
   const float extent = LargestCode(width) * range.step;
@@ -91,8 +100,23 @@ AMAQ_HOST_DEVICE inline bool RangeIsFinite(const ChannelRange& range, uint32_t w
 // The factor that turns (x - lo) into code units; 0 for a constant channel.
 AMAQ_HOST_DEVICE inline float InverseStep(float step) { return step == 0 ? 0.0f : 1.0f / step; }
 
+// The same of the 8-bit step that a nested range of `width` was made from. Exact but for the
+// division.
+AMAQ_HOST_DEVICE inline float NestedInverseStep(float step, uint32_t width) {
+  return InverseStep(step / static_cast<float>(1u << (8 - width)));
+}
+
+// Shift and round, ties up, of an 8-bit code to `width` bits.
+AMAQ_HOST_DEVICE inline uint32_t DropLowBits(uint32_t code, uint32_t width) {
+  const uint32_t drop = 8 - width;
+  const uint32_t rounded = (code + ((1u << drop) >> 1)) >> drop;
+  const uint32_t largest = (1u << width) - 1u;
+  return rounded > largest ? largest : rounded;
+}
+
+// NaN (a constant channel of which a value is infinitely far) becomes 0.
 AMAQ_HOST_DEVICE inline float ClampCode(float code, float largest) {
-  code = code < 0.0f ? 0.0f : code;
+  code = code > 0.0f ? code : 0.0f;
   return code > largest ? largest : code;
 }
 

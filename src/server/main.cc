@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "io/file.h"
+#include "quant/kernels.h"
 #include "server/endpoint.h"
 #include "tensor/bridge.h"
 #include "transport/grpc_service.h"
@@ -20,6 +21,8 @@ namespace {
 int Run(const amaq::config::ServerFileConfig& config) {
   amaq::SetLogLevel(amaq::ParseLogLevel(config.log_level));
   amaq::tensor::SetThreads(static_cast<int>(config.threads));
+  const std::string_view kernels = amaq::quant::ActiveKernelSet().name;  // refuses a wrong choice
+  AMAQ_LOG(kDebug, "codec kernels: ", kernels);
   // Signals are taken by sigwait below; every thread made from here on inherits the mask.
   sigset_t signals;
   sigemptyset(&signals);

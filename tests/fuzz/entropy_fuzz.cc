@@ -16,7 +16,7 @@ using amaq::SectionKind;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   amaq::fuzz::Input input(data, size);
-  const uint64_t rows = input.Byte() % 64;
+  const uint64_t rows = input.Byte();
   const size_t channels = 1 + input.Byte() % 31;
   const auto copy = [](ByteSpan bytes) { return Bytes(bytes.begin(), bytes.end()); };
   Bytes widths = copy(input.Take(channels));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/bytes.h"
+#include "core/check.h"
 #include "core/rng.h"
 #include "io/file.h"
 #include "io/npy.h"
@@ -66,7 +67,10 @@ Bytes OctetSeed(int64_t rows, const Bytes& widths, const std::vector<uint32_t>& 
 
 Bytes EntropySeed(int64_t rows, const Bytes& widths) {
   const auto channels = static_cast<int64_t>(widths.size());
-  const std::vector<float> x = Values(static_cast<size_t>(rows * channels), widths.size());
+  std::vector<float> x = Values(static_cast<size_t>(rows * channels), widths.size());
+  for (size_t i = 0; i < x.size(); ++i) {  // rows of two loudnesses, for classes of rows
+    x[i] *= std::abs(x[i]) * (i / static_cast<size_t>(channels) % 5 == 0 ? 1.0f : 0.125f);
+  }
   auto sections = quant::Encode({x.data(), DType::kF32, rows, channels}, widths, {}, {});
   quant::EntropySender sender;
   sender.Compress(widths, static_cast<uint64_t>(rows), &sections);
@@ -74,11 +78,12 @@ Bytes EntropySeed(int64_t rows, const Bytes& widths) {
   Append(widths, &seed);
   const Bytes* tables = FindSection(sections, SectionKind::kEntropyTables);
   const Bytes* codes = FindSection(sections, SectionKind::kEntropyCodes);
+  AMAQ_CHECK(tables != nullptr && codes != nullptr);  // else the seed would reach nothing
   AppendSized(FindSection(sections, SectionKind::kRanges), &seed);
   AppendSized(tables, &seed);
   Append(*FindSection(sections, SectionKind::kRanges), &seed);
-  if (tables != nullptr) Append(*tables, &seed);
-  if (codes != nullptr) Append(*codes, &seed);
+  Append(*tables, &seed);
+  Append(*codes, &seed);
   return seed;
 }
 
@@ -104,8 +109,9 @@ void WriteAll(const std::string& root) {
   octet.Add(OctetSeed(1, {3}, {0}));
   octet.Add(OctetSeed(63, Bytes(31, 3), {}));
   Folder entropy(root, "entropy");
-  entropy.Add(EntropySeed(63, Bytes(31, 4)));
-  entropy.Add(EntropySeed(60, {2, 3, 0, 8, 5, 1, 4, 4, 4, 4, 4, 4, 4, 3, 3, 3, 3, 3, 3}));
+  entropy.Add(EntropySeed(255, Bytes(31, 4)));
+  entropy.Add(EntropySeed(255, Bytes(16, 3)));
+  entropy.Add(EntropySeed(250, {2, 3, 0, 6, 5, 1, 4, 4, 4, 4, 4, 4, 4, 3, 3, 3, 3, 3, 3}));
   Folder frame(root, "frame");
   Folder header(root, "step_header");
   for (const transport::Message& message : Messages()) {

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "io/file.h"
+#include "quant/entropy.h"
 #include "quant/rows.h"
 #include "transport/capture.h"
 
@@ -138,26 +139,61 @@ void FindWidths(const Message& message, const Companions& companions, CodedMessa
   }
 }
 
-// The widths of the version that `message` is coded with, from a message beside it.
-void SearchWidths(const std::filesystem::path& folder, const Message& message,
+// kEntropyCodes become kCodes. A sender makes new tables now and then; those that fit the version
+// and the widths of this message are the ones.
+void RestoreCodes(const Companions& companions, CodedMessage* coded) {
+  const Bytes* packed = FindSection(coded->sections, SectionKind::kEntropyCodes);
+  const Bytes* ranges = FindSection(coded->sections, SectionKind::kRanges);
+  if (packed == nullptr) return;
+  if (ranges == nullptr) Throw(Code::kDataLoss, "the message has no ranges section");
+  const std::vector<uint8_t> zero_codes = quant::ZeroCodes(*ranges, coded->widths);
+  const quant::CodesShape shape{coded->widths, coded->num_coded_rows(), zero_codes};
+  std::vector<Bytes> candidates = companions.entropy_tables;
+  const Bytes* own = FindSection(coded->sections, SectionKind::kEntropyTables);
+  if (own != nullptr) candidates = {*own};
+  for (size_t i = candidates.size(); i-- > 0;) {
+    try {
+      const auto tables = quant::EntropyTables::Parse(candidates[i], coded->widths);
+      Bytes codes = quant::DecodeCodes(*packed, shape, tables);
+      coded->sections.push_back({SectionKind::kCodes, std::move(codes)});
+      return;
+    } catch (const Error&) {
+      if (own != nullptr) throw;  // else older tables may fit
+    }
+  }
+  Throw(Code::kNotFound, "the codes are entropy-coded with tables that no message beside has");
+}
+
+bool IsSameTensor(const Message& a, const Message& b) {
+  return a.tensor && b.tensor && a.tensor->cut == b.tensor->cut &&
+         a.tensor->direction == b.tensor->direction;
+}
+
+// What messages of the same folder and way tell about this one: the widths of its version, if they
+// are `wanted`, and tables of its direction.
+void SearchFolder(const std::filesystem::path& folder, const Message& message, bool wants_widths,
                   Companions* companions) {
   std::vector<std::filesystem::path> files;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().native().ends_with(".up.frame")) files.push_back(entry.path());
+    if (entry.path().native().ends_with(".frame")) files.push_back(entry.path());
   }
   std::ranges::sort(files);
   for (const std::filesystem::path& file : files) {
     try {
       const Message other = ReadMessage(file.string());
+      const Bytes* tables = FindSection(other.sections, SectionKind::kEntropyTables);
+      if (tables != nullptr && IsSameTensor(other, message)) {
+        companions->entropy_tables.push_back(*tables);
+      }
       const Bytes* widths = FindSection(other.sections, SectionKind::kWidths);
-      if (widths == nullptr || !other.tensor || other.tensor->cut != message.tensor->cut ||
-          other.gate.version != message.gate.version) {
+      if (!wants_widths || widths == nullptr || !other.tensor ||
+          other.tensor->cut != message.tensor->cut || other.gate.version != message.gate.version) {
         continue;
       }
       companions->widths = *widths;
       companions->widths_source = file.filename().string();
-      return;
+      wants_widths = false;
     } catch (const Error&) {
       continue;  // a file that is no message has no widths; the one asked for was read
     }
@@ -191,12 +227,17 @@ CodedMessage Interpret(Message message, const Companions& companions, const Mess
   coded.tokens = message.tensor->tokens;
   coded.channels = message.tensor->channels;
   coded.is_raw = FindSection(message.sections, SectionKind::kRaw) != nullptr;
-  if (!coded.is_raw && FindSection(message.sections, SectionKind::kCodes) == nullptr) {
+  if (!coded.is_raw && FindSection(message.sections, SectionKind::kCodes) == nullptr &&
+      FindSection(message.sections, SectionKind::kEntropyCodes) == nullptr) {
     Throw(Code::kUnimplemented, ToString(message.key),
           " holds no codes section: its parts can be listed, not decoded");
   }
   FindRows(message, companions, &coded);
-  if (!coded.is_raw) FindWidths(message, companions, &coded);
+  coded.sections = message.sections;
+  if (!coded.is_raw) {
+    FindWidths(message, companions, &coded);
+    RestoreCodes(companions, &coded);
+  }
   coded.message = std::move(message);
   return coded;
 }
@@ -213,12 +254,16 @@ CodedMessage ReadMessageFile(const std::string& path,
     const auto forward = folder / CaptureName(key, transport::Way::kUp);
     if (std::filesystem::exists(forward)) companions.forward = ReadMessage(forward.string());
   }
+  const auto has = [&message](SectionKind kind) {
+    return FindSection(message.sections, kind) != nullptr;
+  };
+  const bool wants_widths = !widths && !has(SectionKind::kRaw) && !has(SectionKind::kWidths);
   if (widths) {
     companions.widths = widths;
     companions.widths_source = "given";
-  } else if (FindSection(message.sections, SectionKind::kRaw) == nullptr &&
-             FindSection(message.sections, SectionKind::kWidths) == nullptr) {
-    SearchWidths(folder.empty() ? "." : folder, message, &companions);
+  }
+  if (wants_widths || has(SectionKind::kEntropyCodes)) {
+    SearchFolder(folder.empty() ? "." : folder, message, wants_widths, &companions);
   }
   return Interpret(std::move(message), companions);
 }
@@ -226,11 +271,11 @@ CodedMessage ReadMessageFile(const std::string& path,
 std::vector<float> DecodeRows(const CodedMessage& coded) {
   std::vector<float> out(coded.rows.size() * static_cast<size_t>(coded.channels));
   if (coded.is_raw) {
-    quant::DecodeRaw(coded.message.sections, coded.message.tensor->dtype, coded.num_rows(),
-                     coded.channels, out);
+    quant::DecodeRaw(coded.sections, coded.message.tensor->dtype, coded.num_rows(), coded.channels,
+                     out);
   } else {
-    quant::Decode(coded.message.sections, coded.widths, {coded.sink_rows, coded.rows},
-                  coded.num_rows(), coded.channels, out);
+    quant::Decode(coded.sections, coded.widths, {coded.sink_rows, coded.rows}, coded.num_rows(),
+                  coded.channels, out);
   }
   return out;
 }

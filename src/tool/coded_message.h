@@ -31,7 +31,8 @@ transport::Message EncodeMessage(const MatrixView& x, const EncodeSettings& sett
 struct Companions {
   std::optional<transport::Message> forward;  // of a BACKWARD message: names its rows
   std::optional<std::vector<uint8_t>> widths;
-  std::string widths_source;  // "option", a file name
+  std::string widths_source;          // "given", a file name
+  std::vector<Bytes> entropy_tables;  // those of this tensor's direction, in the order sent
 };
 
 struct CodedMessage {
@@ -44,6 +45,8 @@ struct CodedMessage {
   // Rows of the micro-batch that crossed, ascending; sink_rows are positions within them.
   std::vector<uint32_t> rows;
   std::vector<uint32_t> sink_rows;
+  // The message's sections as quant::Decode takes them: kCodes in place of kEntropyCodes.
+  std::vector<Section> sections;
 
   int64_t num_rows() const { return static_cast<int64_t>(rows.size()); }
   uint64_t num_coded_rows() const { return rows.size() - sink_rows.size(); }

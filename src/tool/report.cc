@@ -81,7 +81,7 @@ double EntropyBits(const std::vector<uint64_t>& histogram) {
 std::array<std::vector<uint64_t>, quant::kLargestWidth + 1> CountCodes(const CodedMessage& coded) {
   std::array<std::vector<uint64_t>, quant::kLargestWidth + 1> histograms;
   for (size_t n = 0; n < histograms.size(); ++n) histograms[n].resize(size_t{1} << n);
-  const Bytes* codes = FindSection(coded.message.sections, SectionKind::kCodes);
+  const Bytes* codes = FindSection(coded.sections, SectionKind::kCodes);
   if (codes == nullptr) return histograms;
   const uint64_t group_bytes = quant::GroupBytes(coded.widths);
   std::vector<uint8_t> group(quant::kGroupTokens * coded.widths.size());
@@ -123,7 +123,7 @@ void DescribeClasses(const CodedMessage& coded, Report* report) {
 
 void DescribeRanges(const CodedMessage& coded, Report* report) {
   if (coded.num_coded_rows() == 0) return;
-  const quant::DecodedRanges ranges = quant::ReadRanges(coded.message.sections, coded.widths);
+  const quant::DecodedRanges ranges = quant::ReadRanges(coded.sections, coded.widths);
   std::vector<double> steps;
   for (const float step : ranges.step) {
     if (step > 0) steps.push_back(step);
@@ -213,7 +213,7 @@ ErrorStats MeasureError(const CodedMessage& coded, std::span<const float> origin
   }
   const auto channels = static_cast<size_t>(coded.channels);
   quant::DecodedRanges ranges;
-  if (!coded.is_raw) ranges = quant::ReadRanges(coded.message.sections, coded.widths);
+  if (!coded.is_raw) ranges = quant::ReadRanges(coded.sections, coded.widths);
   std::vector<bool> is_sink(coded.rows.size(), coded.is_raw);
   for (const uint32_t row : coded.sink_rows) is_sink[row] = true;
 

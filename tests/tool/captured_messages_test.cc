@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "quant/entropy.h"
 #include "quant/rows.h"
 #include "tests/support/errors.h"
 #include "tests/tool/support.h"
@@ -125,6 +126,37 @@ TEST_F(CapturedMessagesTest, WithoutItsForwardMessageAGradientIsShownFromOutside
 TEST_F(CapturedMessagesTest, WidthsThatDoNotFitTheCodesAreRefusedWithAHint) {
   EXPECT_THROWS(ReadMessageFile(PathOf(Forward(1, false), Way::kUp), std::vector<uint8_t>{3, 3, 3}),
                 Code::kDataLoss, "--bits or --widths");
+}
+
+TEST_F(CapturedMessagesTest, TablesOfAnEarlierMessageRestoreEntropyCodes) {
+  constexpr uint32_t kRows = 4000;
+  std::vector<float> x = Ramp(kRows, kChannels);
+  for (float& value : x) value = std::pow(value, 7.0f);  // most codes are alike
+  const Bytes widths(kChannels, 4);
+  quant::EntropySender sender;
+  std::vector<Message> messages;
+  for (uint64_t step = 5; step < 7; ++step) {
+    Message message = NewMessage(step, transport::Phase::kForward, transport::Direction::kForward);
+    message.tensor->tokens = kRows;
+    auto sections = quant::Encode({x.data(), DType::kF32, kRows, kChannels}, widths, {}, {});
+    sender.Compress(widths, kRows, &sections);
+    Append({{SectionKind::kWidths, widths}, Words(SectionKind::kSegments, {0, kRows})}, &message);
+    Append(sections, &message);
+    Store(message, Way::kUp);
+    messages.push_back(message);
+  }
+  ASSERT_NE(FindSection(messages[1].sections, SectionKind::kEntropyCodes), nullptr);
+  ASSERT_EQ(FindSection(messages[1].sections, SectionKind::kEntropyTables), nullptr);
+
+  const CodedMessage coded = ReadMessageFile(PathOf(messages[1], Way::kUp), std::nullopt);
+
+  std::vector<float> expected(x.size());
+  const auto packed = quant::Encode({x.data(), DType::kF32, kRows, kChannels}, widths, {}, {});
+  quant::Decode(packed, widths, {}, kRows, kChannels, expected);
+  EXPECT_EQ(DecodeTokens(coded), expected);
+  std::filesystem::remove(PathOf(messages[0], Way::kUp));
+  EXPECT_THROWS(ReadMessageFile(PathOf(messages[1], Way::kUp), std::nullopt), Code::kNotFound,
+                "tables");
 }
 
 TEST_F(CapturedMessagesTest, AMessageBeyondTheLimitsIsRefusedBeforeItsRowsAreMade) {

@@ -43,7 +43,7 @@ std::unique_ptr<amaq::transport::Link> Connect(const amaq::config::ClientConfig&
 
 int Run(const amaq::config::ClientConfig& config) {
   amaq::SetLogLevel(amaq::ParseLogLevel(config.log_level));
-  amaq::tensor::SetThreads(static_cast<int>(config.train.threads));
+  amaq::tensor::ConfigureCompute(static_cast<int>(config.train.threads));
   const std::string_view kernels = amaq::quant::ActiveKernelSet().name;  // refuses a wrong choice
   AMAQ_LOG(kDebug, "codec kernels: ", kernels);
   std::signal(SIGINT, OnSignal);

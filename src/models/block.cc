@@ -1,9 +1,8 @@
 #include "models/block.h"
 
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 
+#include "models/linear.h"
 #include "models/mlp.h"
 
 namespace amaq::models {
@@ -44,7 +43,7 @@ at::Tensor Block::ForwardKeeping(const at::Tensor& x, const BatchContext& contex
   const int64_t kv = spec_.kv_width();
   saved->x = x;
   saved->normed = RmsNormForward(x, weights_.input_norm, spec_.norm_eps, &saved->input_norm);
-  saved->qkv = at::linear(saved->normed, weights_.qkv);
+  saved->qkv = LinearForward(saved->normed, weights_.qkv);
   AddAdapter(adapters_[kQ], saved->normed, context, saved->qkv.narrow(1, 0, query));
   AddAdapter(adapters_[kK], saved->normed, context, saved->qkv.narrow(1, query, kv));
   AddAdapter(adapters_[kV], saved->normed, context, saved->qkv.narrow(1, query + kv, kv));
@@ -53,18 +52,18 @@ at::Tensor Block::ForwardKeeping(const at::Tensor& x, const BatchContext& contex
   RotateInPlace(heads.k, context.rotary);
   saved->attended =
       AttentionForward(heads.q, heads.k, heads.v, context.segments, &saved->attention);
-  at::Tensor attention_out = at::linear(saved->attended, weights_.attention_out);
+  at::Tensor attention_out = LinearForward(saved->attended, weights_.attention_out);
   AddAdapter(adapters_[kO], saved->attended, context, attention_out);
   saved->middle = attention_out.add_(x);
 
   saved->post_normed =
       RmsNormForward(saved->middle, weights_.post_norm, spec_.norm_eps, &saved->post_norm);
-  saved->gate_up = at::linear(saved->post_normed, weights_.gate_up);
+  saved->gate_up = LinearForward(saved->post_normed, weights_.gate_up);
   AddAdapter(adapters_[kGate], saved->post_normed, context, saved->gate_up.narrow(1, 0, spec_.ffn));
   AddAdapter(adapters_[kUp], saved->post_normed, context,
              saved->gate_up.narrow(1, spec_.ffn, spec_.ffn));
   const at::Tensor activated = SwiGluForward(saved->gate_up);
-  at::Tensor out = at::linear(activated, weights_.down);
+  at::Tensor out = LinearForward(activated, weights_.down);
   AddAdapter(adapters_[kDown], activated, context, out);
   return out.add_(saved->middle);
 }
@@ -83,13 +82,13 @@ at::Tensor Block::Forward(const at::Tensor& x, const BatchContext& context, Memo
 
 at::Tensor Block::BackwardMlp(const at::Tensor& grad, const BatchContext& context,
                               const BlockSaved& saved, lora::DeferredGradients* deferred) {
-  at::Tensor grad_activated = at::mm(grad, weights_.down);
+  at::Tensor grad_activated = LinearBackward(grad, weights_.down);
   if (adapters_[kDown] != nullptr) {
     adapters_[kDown]->AddBackward(grad, SwiGluForward(saved.gate_up), context.dropout,
                                   &grad_activated, deferred);
   }
   const at::Tensor grad_gate_up = SwiGluBackward(grad_activated, saved.gate_up);
-  at::Tensor grad_normed = at::mm(grad_gate_up, weights_.gate_up);
+  at::Tensor grad_normed = LinearBackward(grad_gate_up, weights_.gate_up);
   BackAdapter(adapters_[kGate], grad_gate_up.narrow(1, 0, spec_.ffn), saved.post_normed, context,
               &grad_normed, deferred);
   BackAdapter(adapters_[kUp], grad_gate_up.narrow(1, spec_.ffn, spec_.ffn), saved.post_normed,
@@ -104,7 +103,7 @@ at::Tensor Block::BackwardAttention(const at::Tensor& grad, const BatchContext& 
   const int64_t kv = spec_.kv_width();
   const bool trains_qkv = adapters_[kQ] || adapters_[kK] || adapters_[kV];
   if (!needs_input_gradient && !trains_qkv && !adapters_[kO]) return {};
-  at::Tensor grad_attended = at::mm(grad, weights_.attention_out);
+  at::Tensor grad_attended = LinearBackward(grad, weights_.attention_out);
   BackAdapter(adapters_[kO], grad, saved.attended, context, &grad_attended, deferred);
   if (!needs_input_gradient && !trains_qkv) return {};
   const QkvViews heads = SplitHeads(spec_, saved.qkv);
@@ -116,7 +115,7 @@ at::Tensor Block::BackwardAttention(const at::Tensor& grad, const BatchContext& 
   RotateBackInPlace(grad_heads.k, context.rotary);
 
   at::Tensor grad_normed;
-  if (needs_input_gradient) grad_normed = at::mm(grad_qkv, weights_.qkv);
+  if (needs_input_gradient) grad_normed = LinearBackward(grad_qkv, weights_.qkv);
   at::Tensor* into = needs_input_gradient ? &grad_normed : nullptr;
   BackAdapter(adapters_[kQ], grad_qkv.narrow(1, 0, query), saved.normed, context, into, deferred);
   BackAdapter(adapters_[kK], grad_qkv.narrow(1, query, kv), saved.normed, context, into, deferred);

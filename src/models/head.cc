@@ -2,13 +2,12 @@
 
 #include <ATen/ops/_log_softmax.h>
 #include <ATen/ops/argmax.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
+#include "models/linear.h"
 #include "tensor/bridge.h"
 
 namespace amaq::models {
@@ -19,7 +18,7 @@ namespace {
 constexpr int64_t kChunkRows = 128;
 
 at::Tensor WideLogits(const at::Tensor& normed, const at::Tensor& output) {
-  const at::Tensor logits = at::linear(normed, output);
+  const at::Tensor logits = LinearForward(normed, output);
   return logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
 }
 
@@ -48,8 +47,10 @@ LossResult HeadLoss(const at::Tensor& x, const HeadWeights& weights, const Super
     const int64_t size = std::min(chunk_rows, count - begin);
     const at::Tensor chunk_targets = targets.narrow(0, begin, size).unsqueeze(1);
     const at::Tensor logits = WideLogits(normed.narrow(0, begin, size), weights.output);
-    result.correct +=
-        static_cast<uint64_t>(logits.argmax(1, true).eq(chunk_targets).sum().item<int64_t>());
+    if (!wants_gradient) {
+      result.correct +=
+          static_cast<uint64_t>(logits.argmax(1, true).eq(chunk_targets).sum().item<int64_t>());
+    }
     at::Tensor log_probabilities = at::_log_softmax(logits, 1, false);
     result.loss_sum -=
         log_probabilities.gather(1, chunk_targets).to(at::kDouble).sum().item<double>();
@@ -57,11 +58,11 @@ LossResult HeadLoss(const at::Tensor& x, const HeadWeights& weights, const Super
     at::Tensor grad_logits = log_probabilities.exp_();
     grad_logits.scatter_add_(1, chunk_targets,
                              at::ones_like(chunk_targets, grad_logits.options()).neg_());
-    grad_logits.div_(static_cast<double>(divisor));
     grad_normed.narrow(0, begin, size)
-        .copy_(at::mm(grad_logits.to(normed.scalar_type()), weights.output));
+        .copy_(LinearBackward(grad_logits.to(normed.scalar_type()), weights.output));
   }
   if (wants_gradient) {
+    grad_normed.div_(static_cast<double>(divisor));
     result.gradient.index_copy_(0, rows,
                                 RmsNormBackward(grad_normed, selected, weights.norm, saved));
   }

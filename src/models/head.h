@@ -26,7 +26,8 @@ struct Supervision {
 struct LossResult {
   double loss_sum = 0;   // nats, not divided
   uint64_t tokens = 0;   // K
-  uint64_t correct = 0;  // argmax equals the target (first index wins a tie)
+  // Argmax equals the target (first index wins a tie); counted when no gradient is wanted.
+  uint64_t correct = 0;
   at::Tensor gradient;   // [N, H] of loss_sum / divisor; undefined when not wanted
 };
 

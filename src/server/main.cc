@@ -20,7 +20,7 @@ namespace {
 
 int Run(const amaq::config::ServerFileConfig& config) {
   amaq::SetLogLevel(amaq::ParseLogLevel(config.log_level));
-  amaq::tensor::SetThreads(static_cast<int>(config.threads));
+  amaq::tensor::ConfigureCompute(static_cast<int>(config.threads));
   const std::string_view kernels = amaq::quant::ActiveKernelSet().name;  // refuses a wrong choice
   AMAQ_LOG(kDebug, "codec kernels: ", kernels);
   // Signals are taken by sigwait below; every thread made from here on inherits the mask.

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <stdlib.h>
 
 #include "core/check.h"
 #include "core/error.h"
@@ -116,7 +117,11 @@ at::Tensor UniformTensor(int64_t rows, int64_t columns, double bound, uint64_t k
   return out.to(device);
 }
 
-void SetThreads(int threads) {
+void ConfigureCompute(int threads) {
+  // Twice the kernels that a micro-batch needs; oneDNN's cache and the one in front of it.
+  constexpr const char* kKeptKernels = "32";
+  setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", kKeptKernels, /*overwrite=*/0);
+  setenv("LRU_CACHE_CAPACITY", kKeptKernels, /*overwrite=*/0);
   at::set_num_threads(threads);
   at::set_num_interop_threads(1);
 }

@@ -24,11 +24,11 @@ struct Supervision {
 };
 
 struct LossResult {
-  double loss_sum = 0;   // nats, not divided
-  uint64_t tokens = 0;   // K
+  double loss_sum = 0;  // nats, not divided
+  uint64_t tokens = 0;  // K
   // Argmax equals the target (first index wins a tie); counted when no gradient is wanted.
   uint64_t correct = 0;
-  at::Tensor gradient;   // [N, H] of loss_sum / divisor; undefined when not wanted
+  at::Tensor gradient;  // [N, H] of loss_sum / divisor; undefined when not wanted
 };
 
 // x [N, H]. divisor: the supervised tokens of the whole accumulated step; 0: no gradient wanted.

@@ -2,7 +2,8 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <stdlib.h>
+
+#include <cstdlib>
 
 #include "core/check.h"
 #include "core/error.h"

@@ -43,8 +43,8 @@ at::Tensor DropoutMask(int64_t rows, int64_t columns, double p, uint64_t key,
 at::Tensor UniformTensor(int64_t rows, int64_t columns, double bound, uint64_t key,
                          at::Device device);
 
-// Threads of ATen's pools, and how many compiled kernels oneDNN keeps (each number of rows needs its
-// own, some 0.7 MiB; LibTorch's default of 1,024 would outgrow the model). Called by main only,
+// Threads of ATen's pools, and how many compiled kernels oneDNN keeps (each number of rows needs
+// its own, some 0.7 MiB; LibTorch's default of 1,024 would outgrow the model). Called by main only,
 // before the first operator and before other threads exist: it sets environment variables that the
 // libraries read at their first use. Those that the user has set stay.
 void ConfigureCompute(int threads);

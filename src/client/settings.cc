@@ -57,6 +57,7 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
   cut.wire_dtype = ParseDType(config.wire.dtype).value_or(DType::kBF16);
   cut.range = config.quant.range == "absmax" ? quant::Range::kAbsMax : quant::Range::kMinMax;
   cut.sink_tokens = config.quant.sink_tokens;
+  cut.nested = config.quant.nested;
   if (gradient.bits != "same") cut.gradient_bits = static_cast<uint32_t>(std::stoul(gradient.bits));
   cut.gradient_bits_offset = gradient.bits_offset;
   cut.gradient_rounding = gradient.rounding == "stochastic" ? quant::Rounding::kStochastic

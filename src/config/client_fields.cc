@@ -160,6 +160,10 @@ FieldList QuantFields(QuantConfig* c) {
        .min = 0,
        .max = 1,
        .unit = "tokens"},
+      {.key = "quant.nested",
+       .target = &c->nested,
+       .help = "Make the activation's codes at 8 bits and shift them down to their widths, so that "
+               "fewer bits are a part of more."},
   };
 }
 

@@ -65,6 +65,7 @@ struct QuantConfig {
   uint64_t adapt_steps = 0;         // overrides adapt_ratio when > 0
   std::string range = "minmax";     // minmax | absmax
   uint32_t sink_tokens = 1;         // 0 | 1
+  bool nested = false;
   GateConfig gate;
   GradientConfig gradient;
   bool operator==(const QuantConfig&) const = default;

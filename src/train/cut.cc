@@ -74,8 +74,9 @@ std::vector<uint8_t> GradientWidths(const CutOptions& options,
 CodedTensor EncodeActivation(const CutOptions& options, const at::Tensor& x,
                              std::span<const uint32_t> segments, std::span<const uint8_t> widths) {
   const std::vector<uint32_t> sinks = SinkRows(segments, options.sink_tokens);
-  return EncodeMatrix(CodecInput(x), options.wire_dtype, widths, {sinks, {}},
-                      {options.range, quant::Rounding::kNearestEven, 0});
+  quant::EncodeOptions encode{options.range, quant::Rounding::kNearestEven, 0};
+  encode.nested = options.nested;
+  return EncodeMatrix(CodecInput(x), options.wire_dtype, widths, {sinks, {}}, encode);
 }
 
 at::Tensor DecodeActivation(const CutOptions& options, const std::vector<Section>& sections,

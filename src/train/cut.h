@@ -24,6 +24,7 @@ struct CutOptions {
   DType wire_dtype = DType::kBF16;  // of raw tensors
   quant::Range range = quant::Range::kMinMax;
   uint32_t sink_tokens = 1;
+  bool nested = false;                    // codes of the activation (quant/codec.h)
   std::optional<uint32_t> gradient_bits;  // nullopt: the widths of the forward tensor
   int32_t gradient_bits_offset = 0;
   quant::Rounding gradient_rounding = quant::Rounding::kStochastic;

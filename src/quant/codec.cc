@@ -151,51 +151,51 @@ void CheckAllFinite(RowReader* reader, int64_t num_rows) {
   for (int64_t row = 0; row < num_rows; ++row) reader->FiniteRow(row);
 }
 
-// Channels of which `rows` rows stay in a core's share of the cache from the pass that finds the
-// extremes to the one that makes the codes, so that memory is read once.
-size_t SliceChannels(const CodedRows& x) {
-  constexpr size_t kCacheBytes = 4 << 20;
-  constexpr size_t kUnit = 64;  // channels: whole cache lines, whole vectors
-  constexpr size_t kLeast = 256;
-  const size_t fitting = kCacheBytes / (x.rows.size() * SizeOf(x.dtype)) / kUnit * kUnit;
-  return std::max(kLeast, fitting);
+// The extremes of x itself, or those that its range mode clips to.
+Extremes ExtremesFor(const CodedRows& x, std::span<const uint8_t> widths,
+                     const EncodeOptions& options, const KernelSet& kernels, RowReader* reader) {
+  if (LooksBeyondExtremes(options.range)) {
+    return ChooseExtremes(reader, x.rows, widths,
+                          {options.range, options.range_percentile, options.delayed});
+  }
+  const ChannelSlice all{0, widths.size()};
+  Extremes extremes(widths.size());
+  if (!kernels.extremes(x, all, extremes.lo.data(), extremes.hi.data())) {
+    CheckAllFinite(reader, reader->num_rows());
+    extremes = Extremes(widths.size());
+    ScalarKernelSet().extremes(x, all, extremes.lo.data(), extremes.hi.data());
+  }
+  return extremes;
 }
 
-// Ranges and codes, slice by slice of the channels.
-Bytes EncodeSlices(const CodedRows& x, std::span<const uint8_t> widths, const RowPlan& rows,
-                   const EncodeOptions& options, RowReader* reader,
-                   std::vector<ChannelRange>* ranges) {
+Bytes EncodeRows(const CodedRows& x, std::span<const uint8_t> widths, const RowPlan& rows,
+                 const EncodeOptions& options, RowReader* reader,
+                 std::vector<ChannelRange>* ranges) {
   const KernelSet& kernels = options.kernels != nullptr ? *options.kernels : ActiveKernelSet();
+  const Extremes extremes = ExtremesFor(x, widths, options, kernels, reader);
+  ChannelTables tables(widths, options.nested);
+  tables.clips = LooksBeyondExtremes(options.range);
+  for (size_t c = 0; c < widths.size(); ++c) {
+    ranges->push_back(
+        RangeOf(extremes.lo[c], extremes.hi[c], widths[c], options.range, options.nested));
+    if (!RangeIsFinite(ranges->back(), widths[c])) {
+      CheckAllFinite(reader, reader->num_rows());
+      ThrowOverflow(reader, x.rows, c, extremes.lo[c], extremes.hi[c]);
+    }
+    tables.Set(c, ranges->back());
+  }
   const RoundingSpec rounding{options.rounding, options.rounding_key, rows.row_ids};
   const uint64_t group_bytes = GroupBytes(widths);
-  ChannelTables tables(widths, options.nested);
-  const bool is_clipping = LooksBeyondExtremes(options.range);
-  Extremes extremes(widths.size());
-  if (is_clipping) {
-    extremes = ChooseExtremes(reader, x.rows, widths,
-                              {options.range, options.range_percentile, options.delayed});
-  }
-  ranges->resize(widths.size());
-  Bytes out(CodesBytes(x.rows.size(), widths));
-  uint8_t* next = out.data();
-  for (size_t begin = 0; begin < widths.size();) {
-    const ChannelSlice slice{begin, std::min(begin + SliceChannels(x), widths.size())};
-    if (!is_clipping && !kernels.extremes(x, slice, extremes.lo.data(), extremes.hi.data())) {
-      CheckAllFinite(reader, reader->num_rows());
-      ScalarKernelSet().extremes(x, slice, extremes.lo.data(), extremes.hi.data());
-    }
-    for (size_t c = slice.begin; c < slice.end; ++c) {
-      ChannelRange& range = (*ranges)[c];
-      range = RangeOf(extremes.lo[c], extremes.hi[c], widths[c], options.range, options.nested);
-      if (!RangeIsFinite(range, widths[c])) {
-        CheckAllFinite(reader, reader->num_rows());
-        ThrowOverflow(reader, x.rows, c, extremes.lo[c], extremes.hi[c]);
-      }
-      tables.Set(c, range);
-    }
-    kernels.encode(x, slice, tables, rounding, {next, group_bytes});
-    next += GroupBytes(widths.subspan(slice.begin, slice.end - slice.begin));
-    begin = slice.end;
+  Bytes out;
+  out.reserve(CodesBytes(x.rows.size(), widths));
+  // Grown part by part: the zeros of resize() are overwritten while they are in the cache.
+  constexpr size_t kRowsAtOnce = 16 * kGroupTokens;
+  for (size_t first = 0; first < x.rows.size(); first += kRowsAtOnce) {
+    CodedRows part = x;
+    part.rows = x.rows.subspan(first, std::min(kRowsAtOnce, x.rows.size() - first));
+    const size_t done = out.size();
+    out.resize(done + CodesBytes(part.rows.size(), widths));
+    kernels.encode(part, {0, widths.size()}, tables, rounding, {out.data() + done, group_bytes});
   }
   return out;
 }
@@ -296,7 +296,7 @@ std::vector<Section> Encode(const MatrixView& x, std::span<const uint8_t> widths
   if (!coded.empty()) {
     const CodedRows source{x.data, x.dtype, widths.size(), coded};
     std::vector<ChannelRange> ranges;
-    codes = EncodeSlices(source, widths, rows, options, &reader, &ranges);
+    codes = EncodeRows(source, widths, rows, options, &reader, &ranges);
     range_bytes = WriteRanges(ranges);
   }
   std::vector<Section> sections;

@@ -41,6 +41,9 @@ struct ChannelTables {
   void Set(size_t channel, const ChannelRange& range);
 
   bool nested;
+  // False: every value of the slice lies between its channel's extremes, from which the range was
+  // made as uniform.h does, so no code can leave [0, 2^width - 1] and kernels need not clamp.
+  bool clips = true;
   std::vector<float> lo, step;
   std::vector<float> inverse_step;  // of the 8-bit step when nested
   std::vector<float> largest;       // largest code before the shift: 255 when nested

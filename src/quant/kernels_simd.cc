@@ -29,13 +29,14 @@ namespace {
 
 // Extremes ---------------------------------------------------------------------------------------
 
-// A group's missing rows repeat its last one, which changes no extreme.
+// A group's missing rows repeat its last one, which changes no extreme. From the last group to the
+// first: the encode that follows finds the first rows in the cache.
 template <typename Load>
 bool ExtremesOfTiles(const CodedRows& x, ChannelSlice slice, float* lo, float* hi) {
   const DF d;
   auto nan = hn::Zero(DU());
-  for (size_t first = 0; first < x.rows.size(); first += kGroupTokens) {
-    const Group group = GroupAt(x, first, {});
+  for (size_t left = (x.rows.size() + kGroupTokens - 1) / kGroupTokens; left > 0; --left) {
+    const Group group = GroupAt(x, (left - 1) * kGroupTokens, {});
     for (size_t c = slice.begin; c < slice.end; c += kLanes) {
       VF low = hn::LoadU(d, lo + c);
       VF high = hn::LoadU(d, hi + c);
@@ -173,6 +174,8 @@ void Encode(const CodedRows& x, ChannelSlice slice, const ChannelTables& tables,
       EncodeTiles<Load, Mode::kStochastic>(x, tiles, tables, rounding, out, bytes);
     } else if (tables.nested) {
       EncodeTiles<Load, Mode::kNested>(x, tiles, tables, rounding, out, bytes);
+    } else if (!tables.clips) {
+      EncodeTiles<Load, Mode::kInside>(x, tiles, tables, rounding, out, bytes);
     } else {
       EncodeTiles<Load, Mode::kNearest>(x, tiles, tables, rounding, out, bytes);
     }
@@ -184,6 +187,21 @@ void Encode(const CodedRows& x, ChannelSlice slice, const ChannelTables& tables,
 }
 
 // Values -----------------------------------------------------------------------------------------
+
+// 8 bytes for each lane, the next lane's `*widths` bytes further on.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadWordLanes(const uint8_t*& in, const uint8_t*& widths) {
+  if constexpr (hn::MaxLanes(D()) == 1) {
+    const hn::Repartition<uint8_t, D> bytes;
+    const hn::Vec<D> word = hn::BitCast(D(), hn::LoadU(bytes, in));
+    in += *widths++;
+    return word;
+  } else {
+    using Half = hn::Half<D>;
+    const hn::Vec<Half> lower = LoadWordLanes<Half>(in, widths);
+    return hn::Combine(D(), LoadWordLanes<Half>(in, widths), lower);
+  }
+}
 
 // The reverse of StoreWords; `low` and `high` hold what is not of them in their upper bits. Reads
 // up to kTileBytes.
@@ -202,13 +220,9 @@ HWY_INLINE const uint8_t* LoadWords(const uint8_t* in, const ChannelTables& tabl
   word1.raw = _mm512_maskz_expand_epi8(mask[1], _mm512_loadu_si512(in));
   in += hwy::PopCount(mask[1]);
 #else
-  HWY_ALIGN uint64_t words[kLanes];
-  for (size_t i = 0; i < kLanes; ++i) {
-    std::memcpy(&words[i], in, sizeof(uint64_t));
-    in += tables.widths[c + i];
-  }
-  word0 = hn::Load(d, words);
-  word1 = hn::Load(d, words + kLanes / 2);
+  const uint8_t* widths = tables.widths.data() + c;
+  word0 = LoadWordLanes<D64>(in, widths);
+  word1 = LoadWordLanes<D64>(in, widths);
 #endif
   low = hn::ConcatEven(d32, hn::BitCast(d32, word1), hn::BitCast(d32, word0));
   word0 = hn::Shr(word0, hn::PromoteTo(d, hn::LowerHalf(half, shift)));

@@ -130,7 +130,7 @@ HWY_INLINE VU PhiloxWords(uint64_t key, uint64_t index) {
   return hn::ConcatEven(DU(), hn::BitCast(DU(), high), hn::BitCast(DU(), low));
 }
 
-enum class Mode { kNearest, kStochastic, kNested };
+enum class Mode { kNearest, kInside, kStochastic, kNested };  // kInside: no code needs a clamp
 
 // One vector of channels' numbers.
 struct Channels {
@@ -179,6 +179,8 @@ HWY_INLINE VU CodeOf(const Channels& channels, VF x, uint64_t key, uint64_t inde
     return StochasticCode(channels, x, PhiloxWords(key, index));
   } else if constexpr (kMode == Mode::kNested) {
     return DropLowBits(NearestCode(channels, x), channels.width);
+  } else if constexpr (kMode == Mode::kInside) {
+    return hn::BitCast(DU(), hn::NearestInt(channels.Scaled(x)));
   } else {
     return NearestCode(channels, x);
   }

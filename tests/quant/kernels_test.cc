@@ -141,6 +141,7 @@ Result ResultOf(const KernelSet& set, const Case& c, const Samples& samples) {
   }
   if (!result.finite) return result;
   ChannelTables tables(widths, c.nested);
+  tables.clips = c.misalignment == 0;  // both promises hold here
   ChannelTables decoded(widths, false);
   for (size_t i = 0; i < c.channels; ++i) {
     const ChannelRange range =

@@ -177,7 +177,7 @@ class Run {
         quant::MakeWidthPolicy(WidthConfigOf(config_, max_steps_), model.spec.hidden);
     reply_ = link_.Open(OpenRequestOf(config_, RunId(),
                                       models::FingerprintOf(model, config_.split.client_blocks),
-                                      inputs_.max_tokens));
+                                      inputs_.max_tokens, max_steps_));
     const auto stage = models::LoadStage(model, range, StageOptionsOf(config_));
     InitAdapter(*stage, model.spec);
     StepDriver driver(*stage, *widths, link_, DriverOptions(model.spec));
@@ -310,7 +310,11 @@ class Run {
     if (widths.widths().empty()) {  // raw
       log->widths.mean_bits = 8.0 * static_cast<double>(SizeOf(CutOptionsOf(config_).wire_dtype));
     }
+    log->gradient_bits = step.gradient_bits;
     totals_.mean_bits_final = log->widths.mean_bits;
+    totals_.widths_final = log->widths;
+    if (widths.widths().empty()) totals_.widths_final.histogram.clear();
+    SayFreeze(widths.phase(), log->widths);
     if (log->step % config_.train.logging_steps == 0 || log->step == max_steps_) {
       writer_.LogStep(*log, max_steps_);
     }
@@ -319,6 +323,22 @@ class Run {
                     static_cast<double>(totals_.rows) / std::max(1e-9, totals_.seconds),
                     log->widths.mean_bits, traffic.train_bytes_up, traffic.train_bytes_down,
                     totals_.seconds});
+  }
+
+  // Once, when a gate that learned stops learning.
+  void SayFreeze(quant::PolicyPhase phase, const quant::WidthReport& report) {
+    const bool was_adapting = last_phase_ == quant::PolicyPhase::kAdapting;
+    last_phase_ = phase;
+    if (!was_adapting || phase != quant::PolicyPhase::kFrozen) return;
+    std::string histogram;
+    for (size_t bits = 0; bits < report.histogram.size(); ++bits) {
+      if (report.histogram[bits] == 0) continue;
+      histogram += StrCat(histogram.empty() ? "" : ", ", report.histogram[bits], " at ", bits);
+    }
+    progress_.Say(StrCat("widths frozen after step ", totals_.steps, ": mean ",
+                         Fixed(report.mean_bits, 3), " bits, spread ",
+                         Fixed(report.widths_spread, 3), ", correlation with the optimum ",
+                         Fixed(report.widths_correlation, 3), "; channels: ", histogram));
   }
 
   void MaybeSaveAndEvaluate(StepDriver& driver, models::Stage& stage) {
@@ -392,6 +412,7 @@ class Run {
   transport::OpenReply reply_;
   RunTotals totals_;
   uint64_t max_steps_ = 0;
+  quant::PolicyPhase last_phase_ = quant::PolicyPhase::kAdapting;
 };
 
 }  // namespace

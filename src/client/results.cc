@@ -32,6 +32,9 @@ json HistoryEntry(const StepLog& log) {
           {"bits_mean_forward", log.widths.mean_bits},
           {"bits_spread_forward", log.widths.spread_bits},
           {"bits_correlation", log.widths.correlation},
+          {"bits_widths_spread", log.widths.widths_spread},
+          {"bits_widths_correlation", log.widths.widths_correlation},
+          {"bits_mean_backward", log.gradient_bits},
           {"bits_target", log.target_bits},
           {"bits_histogram", log.widths.histogram}};
 }
@@ -60,6 +63,13 @@ std::map<std::string, double> AllResults(const RunTotals& totals) {
        Ratio(8 * static_cast<double>(totals.traffic.backward_bytes), elements)},
       {"mean_bits_forward_final", totals.mean_bits_final},
       {"traffic_ratio_vs_bf16", Ratio(up + down, 4 * elements)}};
+  const quant::WidthReport& widths = totals.widths_final;
+  for (size_t bits = 0; bits < widths.histogram.size(); ++bits) {
+    if (widths.histogram[bits] == 0) continue;
+    results[StrCat("channels_at_", bits, "_bits")] = static_cast<double>(widths.histogram[bits]);
+  }
+  results["bits_spread_final"] = widths.widths_spread;
+  results["bits_correlation_final"] = widths.widths_correlation;
   if (totals.eval_before) results["eval_loss_before"] = totals.eval_before->MeanLoss();
   if (totals.eval_after) {
     results["eval_loss"] = totals.eval_after->MeanLoss();
@@ -107,6 +117,9 @@ void ResultWriter::LogStep(const StepLog& log, uint64_t max_steps) {
       {"loss", log.loss},
       {"lr", log.learning_rate},
       {"epoch", log.epoch},
+      {"bits_mean", log.widths.mean_bits},
+      {"bits_spread", log.widths.spread_bits},
+      {"bits_correlation", log.widths.correlation},
       {"percentage", 100 * Ratio(static_cast<double>(log.step), static_cast<double>(max_steps))},
       {"elapsed_time", Clock(log.seconds)},
       {"remaining_time", Clock(left)}};

@@ -27,6 +27,7 @@ struct StepLog {
   double seconds = 0;  // since the first step
   quant::WidthReport widths;
   double target_bits = 0;
+  double gradient_bits = 0;  // mean width of the gradient
 };
 
 // Totals of a run; the figures of all_results.json are derived from them.
@@ -40,6 +41,7 @@ struct RunTotals {
   double seconds = 0;    // from the first step to the last COMMITTED
   uint64_t skipped_steps = 0;
   double mean_bits_final = 0;
+  quant::WidthReport widths_final;  // histogram empty: raw
   std::optional<EvalResult> eval_before, eval_after;
   transport::LinkTraffic traffic;
 };

@@ -9,12 +9,6 @@
 namespace amaq::client {
 namespace {
 
-quant::TargetSchedule ScheduleKind(const std::string& name) {
-  if (name == "linear") return quant::TargetSchedule::kLinear;
-  if (name == "constant") return quant::TargetSchedule::kConstant;
-  return quant::TargetSchedule::kCosine;
-}
-
 quant::GatePenalty PenaltyKind(const std::string& name) {
   if (name == "mean") return quant::GatePenalty::kMean;
   if (name == "dual") return quant::GatePenalty::kDual;
@@ -55,10 +49,14 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
   const config::GradientConfig& gradient = config.quant.gradient;
   train::CutOptions cut;
   cut.wire_dtype = ParseDType(config.wire.dtype).value_or(DType::kBF16);
-  cut.range = config.quant.range == "absmax" ? quant::Range::kAbsMax : quant::Range::kMinMax;
+  cut.range = quant::ParseRange(config.quant.range).value_or(quant::Range::kMinMax);
+  cut.range_percentile = config.quant.range_percentile;
   cut.sink_tokens = config.quant.sink_tokens;
   cut.nested = config.quant.nested;
-  if (gradient.bits != "same") cut.gradient_bits = static_cast<uint32_t>(std::stoul(gradient.bits));
+  cut.gradient_is_own = gradient.bits == "own";
+  if (gradient.bits != "same" && !cut.gradient_is_own) {
+    cut.gradient_bits = static_cast<uint32_t>(std::stoul(gradient.bits));
+  }
   cut.gradient_bits_offset = gradient.bits_offset;
   cut.gradient_rounding = gradient.rounding == "stochastic" ? quant::Rounding::kStochastic
                                                             : quant::Rounding::kNearestEven;
@@ -97,7 +95,7 @@ quant::WidthConfig WidthConfigOf(const config::ClientConfig& config, uint64_t ma
   width.b_max = quant.b_max;
   width.b_start = quant.b_start;
   width.target_bits = quant.target_bits;
-  width.schedule = ScheduleKind(quant.schedule);
+  width.schedule = quant::ParseSchedule(quant.schedule).value_or(quant::TargetSchedule::kCosine);
   width.adapt_steps = quant.adapt_steps;
   if (width.adapt_steps == 0) {
     const double steps = std::ceil(quant.adapt_ratio * static_cast<double>(max_steps));
@@ -116,7 +114,8 @@ quant::WidthConfig WidthConfigOf(const config::ClientConfig& config, uint64_t ma
 }
 
 transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const std::string& run_id,
-                                     const models::Fingerprint& model, uint64_t max_tokens) {
+                                     const models::Fingerprint& model, uint64_t max_tokens,
+                                     uint64_t max_steps) {
   transport::OpenRequest request;
   request.run_id = run_id;
   request.client_version = kVersion;
@@ -136,6 +135,10 @@ transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const s
   request.quant.gradient_bits_offset = config.quant.gradient.bits_offset;
   request.quant.gradient_rounding = config.quant.gradient.rounding;
   request.quant.entropy = config.wire.entropy;
+  request.quant.gradient_target_bits = config.quant.gradient.target_bits;
+  request.quant.schedule = config.quant.schedule;
+  request.quant.adapt_steps = WidthConfigOf(config, max_steps).adapt_steps;
+  request.quant.range_percentile = config.quant.range_percentile;
   request.lora.r = config.lora.r;
   request.lora.alpha = config.lora.lora_alpha;
   request.lora.dropout = config.lora.lora_dropout;

@@ -5,6 +5,7 @@
 
 #include "core/bytes.h"
 #include "core/error.h"
+#include "quant/gate.h"
 #include "tensor/bridge.h"
 #include "train/supervision.h"
 
@@ -157,14 +158,12 @@ void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
   pass->result.loss_sum += info->loss_sum;
   pass->result.tokens += info->tokens;
   const bool is_raw = message.gate.version == 0;
-  if ((!is_raw && message.gate.version != work.version) ||
-      message.gate.decoded_version != work.version) {
-    Throw(Code::kDataLoss, ToString(message.key), " is coded with gate version ",
-          message.gate.version, " and echoes ", message.gate.decoded_version,
-          "; its forward tensor was sent with ", work.version);
-  }
+  const std::vector<uint8_t> gradient_widths = GradientWidths(work, message);
   decoded_version_ = message.gate.version;
-  const std::vector<uint8_t> gradient_widths = train::GradientWidths(options_.cut, work.widths);
+  if (!is_raw) {
+    const std::vector<double> bits(gradient_widths.begin(), gradient_widths.end());
+    pass->result.gradient_bits = quant::Mean(bits);
+  }
   std::optional<DType> raw_dtype;
   if (is_raw) raw_dtype = message.tensor->dtype;
   if (options_.entropy && !is_raw) {
@@ -175,13 +174,29 @@ void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
       gradient_widths, stage_.spec().hidden, stage_.device(), stage_.scalar_type());
   stage_.Backward(gradient, work.context, std::move(work.saved), models::InputGradient::kNotNeeded,
                   nullptr);
-  Observe(work, message, gradient, loss_tokens);
+  Observe(work, message, gradient, gradient_widths, loss_tokens);
+}
+
+std::vector<uint8_t> StepDriver::GradientWidths(const InFlight& work, const Message& message) {
+  const bool is_raw = message.gate.version == 0;
+  const bool is_own = options_.cut.gradient_is_own && !work.widths.empty();
+  if ((!is_raw && !is_own && message.gate.version != work.version) ||
+      message.gate.decoded_version != work.version) {
+    Throw(Code::kDataLoss, ToString(message.key), " is coded with gate version ",
+          message.gate.version, " and echoes ", message.gate.decoded_version,
+          "; its forward tensor was sent with ", work.version);
+  }
+  if (!is_own || is_raw) return train::GradientWidths(options_.cut, work.widths);
+  const std::span<const uint8_t> widths =
+      gradient_versions_.Take(ToString(message.key), message.gate.version,
+                              FindSection(message.sections, SectionKind::kWidths),
+                              static_cast<uint64_t>(stage_.spec().hidden));
+  return {widths.begin(), widths.end()};
 }
 
 void StepDriver::Observe(const InFlight& work, const Message& message, const at::Tensor& gradient,
-                         uint64_t loss_tokens) {
+                         std::span<const uint8_t> gradient_widths, uint64_t loss_tokens) {
   if (!widths_.wants_stats()) return;
-  const std::vector<uint8_t> gradient_widths = train::GradientWidths(options_.cut, work.widths);
   const std::vector<uint32_t>& segments = work.context.segments;
   widths_.Observe(
       train::GatherStats(options_.cut,

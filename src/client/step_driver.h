@@ -19,17 +19,19 @@
 #include "quant/width_policy.h"
 #include "train/cut.h"
 #include "train/optimizer.h"
+#include "train/versioned_widths.h"
 #include "transport/link.h"
 
 namespace amaq::client {
 
 struct StepResult {
-  double loss_sum = 0;      // nats over the supervised tokens of the step
-  uint64_t tokens = 0;      // supervised
-  uint64_t rows = 0;        // N of all micro-batches
-  double grad_norm = 0;     // global, before clipping
-  bool skipped = false;     // something was not finite
-  std::string skip_reason;  // names step, micro-batch, token and channel
+  double loss_sum = 0;       // nats over the supervised tokens of the step
+  uint64_t tokens = 0;       // supervised
+  uint64_t rows = 0;         // N of all micro-batches
+  double gradient_bits = 0;  // mean width of the last coded gradient; 0: none was coded
+  double grad_norm = 0;      // global, before clipping
+  bool skipped = false;      // something was not finite
+  std::string skip_reason;   // names step, micro-batch, token and channel
 };
 
 struct EvalResult {
@@ -99,8 +101,10 @@ class StepDriver {
   void SendForward(const data::Batch& batch, uint32_t index, uint32_t count, uint64_t loss_tokens,
                    Pass* pass);
   void ReceiveBackward(uint64_t loss_tokens, Pass* pass);
+  // Widths of the gradient that answers `work`; empty: raw. Checks its version and its echo.
+  std::vector<uint8_t> GradientWidths(const InFlight& work, const transport::Message& message);
   void Observe(const InFlight& work, const transport::Message& message, const at::Tensor& gradient,
-               uint64_t loss_tokens);
+               std::span<const uint8_t> gradient_widths, uint64_t loss_tokens);
   train::ClipDecision ReceiveNorms(StepResult* result);
   void SendCommit(const StepResult& result, const train::ClipDecision& decision,
                   double learning_rate);
@@ -122,9 +126,10 @@ class StepDriver {
   uint64_t step_ = 0;
   uint32_t attempt_ = 0;
   uint64_t next_request_ = 1;
-  uint64_t next_answer_ = 1;      // request whose answer comes next
-  uint64_t sent_version_ = 0;     // newest gate version whose widths the server holds
-  uint64_t decoded_version_ = 0;  // of the last gradient
+  uint64_t next_answer_ = 1;                  // request whose answer comes next
+  uint64_t sent_version_ = 0;                 // newest gate version whose widths the server holds
+  uint64_t decoded_version_ = 0;              // of the last gradient
+  train::VersionedWidths gradient_versions_;  // of the server's gate, gradient.bits: own
   quant::EntropySender entropy_sender_;
   quant::EntropyReceiver entropy_receiver_;
   bool awaits_committed_ = false;

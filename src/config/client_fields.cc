@@ -150,9 +150,17 @@ FieldList QuantFields(QuantConfig* c) {
        .unit = "steps"},
       {.key = "quant.range",
        .target = &c->range,
-       .help = "A channel's range within a message: its minimum and maximum, or +- the largest "
-               "magnitude.",
-       .names = "minmax absmax"},
+       .help = "A channel's range within a message: its minimum and maximum, +- the largest "
+               "magnitude, the values within range_percentile, or the clip with the least mean "
+               "absolute error (mae, slow).",
+       .names = "minmax absmax percentile mae"},
+      {.key = "quant.range_percentile",
+       .target = &c->range_percentile,
+       .help = "Share of a channel's values that range: percentile keeps, half of the rest is "
+               "clipped at each end.",
+       .min = 50,
+       .max = 100,
+       .unit = "percent"},
       {.key = "quant.sink_tokens",
        .target = &c->sink_tokens,
        .help = "First tokens of each sequence that cross as bf16, because their outliers would set "
@@ -204,8 +212,15 @@ FieldList GateFields(QuantConfig* c) {
        .max = 1e6},
       {.key = "quant.gradient.bits",
        .target = &c->gradient.bits,
-       .help = "Widths of the gradient: those of the same micro-batch's activation, or one width.",
-       .names = "same 2 3 4 5 6 7 8",
+       .help = "Widths of the gradient: those of the same micro-batch's activation, one width, or "
+               "own (the server fits them to the gradient's ranges).",
+       .names = "same own 2 3 4 5 6 7 8",
+       .unit = "bits"},
+      {.key = "quant.gradient.target_bits",
+       .target = &c->gradient.target_bits,
+       .help = "Mean width of the gradient at the end of the adaptation with bits: own.",
+       .min = 2,
+       .max = 8,
        .unit = "bits"},
       {.key = "quant.gradient.bits_offset",
        .target = &c->gradient.bits_offset,

@@ -47,7 +47,8 @@ struct GateConfig {
 };
 
 struct GradientConfig {
-  std::string bits = "same";            // same | 2...8
+  std::string bits = "same";            // same | own | 2...8
+  double target_bits = 3;               // own
   int32_t bits_offset = 0;              // added to same
   std::string rounding = "stochastic";  // stochastic | nearest
   bool operator==(const GradientConfig&) const = default;
@@ -63,7 +64,8 @@ struct QuantConfig {
   std::string schedule = "cosine";  // cosine | linear | constant
   double adapt_ratio = 0.15;        // of all optimizer steps
   uint64_t adapt_steps = 0;         // overrides adapt_ratio when > 0
-  std::string range = "minmax";     // minmax | absmax
+  std::string range = "minmax";     // minmax | absmax | percentile | mae
+  double range_percentile = 99.5;   // percentile
   uint32_t sink_tokens = 1;         // 0 | 1
   bool nested = false;
   GateConfig gate;

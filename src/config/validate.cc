@@ -50,6 +50,20 @@ void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
            "quant.gradient.bits_offset is added to quant.gradient.bits: same, but bits is ",
            q.gradient.bits);
   }
+  if (q.gradient.bits == "own") {
+    if (q.method == "none") {
+      Refuse(provenance, {"quant.gradient.bits", "quant.method"},
+             "quant.gradient.bits: own fits the widths of codes, with method none there are none");
+    }
+    const GradientConfig& g = q.gradient;
+    if (g.target_bits < q.b_min || g.target_bits > q.b_max || q.b_start < g.target_bits ||
+        q.b_start > q.b_max) {
+      Refuse(provenance, {"quant.gradient.target_bits", "quant.b_start"},
+             "quant.gradient.target_bits must lie between quant.b_min (", q.b_min,
+             ") and quant.b_start (", q.b_start, "), which is at most quant.b_max (", q.b_max,
+             "), got ", g.target_bits);
+    }
+  }
   if (q.gate.penalty == "dual" && q.gate.penalty_beta != GateConfig().penalty_beta) {
     Refuse(
         provenance, {"quant.gate.penalty_beta", "quant.gate.penalty"},

@@ -13,7 +13,34 @@ constexpr std::array<std::pair<Method, std::string_view>, 5> kMethods = {
      {Method::kWaterfill, "waterfill"},
      {Method::kAmaq, "amaq"}}};
 
+template <typename Value, size_t count>
+std::optional<Value> Find(const std::array<std::pair<Value, std::string_view>, count>& table,
+                          std::string_view name) {
+  for (const auto& [value, known] : table) {
+    if (known == name) return value;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+std::optional<Range> ParseRange(std::string_view name) {
+  static constexpr std::array<std::pair<Range, std::string_view>, 5> kRanges = {
+      {{Range::kMinMax, "minmax"},
+       {Range::kAbsMax, "absmax"},
+       {Range::kPercentile, "percentile"},
+       {Range::kMae, "mae"},
+       {Range::kDelayed, "delayed"}}};
+  return Find(kRanges, name);
+}
+
+std::optional<TargetSchedule> ParseSchedule(std::string_view name) {
+  static constexpr std::array<std::pair<TargetSchedule, std::string_view>, 3> kSchedules = {
+      {{TargetSchedule::kCosine, "cosine"},
+       {TargetSchedule::kLinear, "linear"},
+       {TargetSchedule::kConstant, "constant"}}};
+  return Find(kSchedules, name);
+}
 
 std::string_view MethodName(Method method) {
   for (const auto& [value, name] : kMethods) {

@@ -24,6 +24,8 @@ enum class GatePenalty : uint32_t { kHinge = 1, kMean = 2, kDual = 3 };  // adam
 
 std::string_view MethodName(Method method);
 std::optional<Method> ParseMethod(std::string_view name);
+std::optional<Range> ParseRange(std::string_view name);
+std::optional<TargetSchedule> ParseSchedule(std::string_view name);
 
 // The widths of the forward tensor over the run.
 struct WidthConfig {

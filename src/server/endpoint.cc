@@ -127,17 +127,21 @@ train::CutOptions CutOf(const OpenRequest& request) {
   const transport::QuantRequest& quant = request.quant;
   train::CutOptions cut;
   cut.wire_dtype = WireDtype(quant.wire_dtype);
-  if (quant.range != "minmax" && quant.range != "absmax") {
+  const std::optional<quant::Range> range = quant::ParseRange(quant.range);
+  if (!range || *range == quant::Range::kDelayed) {
     Refuse("quant.range '", quant.range, "' of the client is unknown");
   }
-  cut.range = quant.range == "absmax" ? quant::Range::kAbsMax : quant::Range::kMinMax;
+  cut.range = *range;
+  CheckNumber("quant.range_percentile", quant.range_percentile, 50, 100.001);
+  cut.range_percentile = quant.range_percentile;
   if (quant.sink_tokens > 1)
     Refuse("quant.sink_tokens is ", quant.sink_tokens, " at the client, at most 1 here");
   cut.sink_tokens = quant.sink_tokens;
-  if (quant.gradient_bits != "same") {
+  cut.gradient_is_own = quant.gradient_bits == "own";
+  if (quant.gradient_bits != "same" && !cut.gradient_is_own) {
     if (quant.gradient_bits.size() != 1 || quant.gradient_bits < "2" || quant.gradient_bits > "8") {
       Refuse("quant.gradient.bits '", quant.gradient_bits,
-             "' of the client is neither 'same' nor 2 to 8");
+             "' of the client is neither 'same' nor 'own' nor 2 to 8");
     }
     cut.gradient_bits = static_cast<uint32_t>(quant.gradient_bits[0] - '0');
   }
@@ -161,6 +165,21 @@ bool UsesEntropy(const transport::QuantRequest& quant) {
     Refuse("wire.entropy '", quant.entropy, "' of the client is unknown");
   }
   return quant.entropy == "on";
+}
+
+// The gate of gradient.bits: own, which is this server's.
+std::optional<quant::WidthConfig> GradientGateOf(const transport::QuantRequest& quant) {
+  if (quant.gradient_bits != "own") return std::nullopt;
+  const std::optional<quant::TargetSchedule> schedule = quant::ParseSchedule(quant.schedule);
+  if (!schedule) Refuse("quant.schedule '", quant.schedule, "' of the client is unknown");
+  quant::WidthConfig gate;
+  gate.b_min = quant.b_min;
+  gate.b_max = quant.b_max;
+  gate.b_start = quant.b_start;
+  gate.target_bits = quant.gradient_target_bits;
+  gate.schedule = *schedule;
+  gate.adapt_steps = quant.adapt_steps;
+  return gate;
 }
 
 models::StageOptions StageOf(const OpenRequest& request, const std::string& device) {
@@ -208,7 +227,8 @@ class SessionTable : public transport::Endpoint {
                           stage.lora,
                           request.max_tokens,
                           config_.limits.allow_fetch_adapter,
-                          UsesEntropy(request.quant)};
+                          UsesEntropy(request.quant),
+                          GradientGateOf(request.quant)};
     const std::string id = Reserve();
     OpenReply reply;
     try {

@@ -16,8 +16,6 @@ using transport::Direction;
 using transport::Message;
 using transport::Phase;
 
-constexpr size_t kKeptWidthVersions = 2;
-
 void CheckTensor(const Message& message, const models::Stage& stage, const EngineOptions& options) {
   if (!message.tensor) {
     Throw(Code::kInvalidArgument, ToString(message.key), " carries no tensor");
@@ -43,7 +41,11 @@ Engine::Engine(std::unique_ptr<models::Stage> stage, const EngineOptions& option
     : stage_(std::move(stage)),
       options_(options),
       optimizer_(stage_->adapters(), options.optimizer),
-      ledger_(epoch) {}
+      ledger_(epoch) {
+  if (options.gradient_gate) {
+    gradient_gate_ = quant::MakeGradientPolicy(*options.gradient_gate, stage_->spec().hidden);
+  }
+}
 
 void Engine::OnMessage(Message message, const Reply& reply) {
   switch (ledger_.Admit(message, transport::MessageDigest(message)).OrThrow()) {
@@ -86,27 +88,9 @@ Message Engine::Answer(const Message& request, Phase phase) const {
 std::span<const uint8_t> Engine::WidthsOf(const Message& message) {
   const uint64_t version = message.gate.version;
   if (version == 0) return {};
-  const Bytes* sent = FindSection(message.sections, SectionKind::kWidths);
-  if (sent != nullptr) {
-    if (sent->size() != message.tensor->channels) {
-      Throw(Code::kInvalidArgument, "the widths of gate version ", version, " name ", sent->size(),
-            " channels; the model has ", message.tensor->channels);
-    }
-    const auto [known, is_new] = widths_by_version_.try_emplace(version, *sent);
-    if (!is_new && known->second != *sent) {
-      Throw(Code::kInvalidArgument, "gate version ", version,
-            " came with two different sets of widths");
-    }
-    while (widths_by_version_.size() > kKeptWidthVersions) {
-      widths_by_version_.erase(widths_by_version_.begin());
-    }
-  }
-  const auto found = widths_by_version_.find(version);
-  if (found == widths_by_version_.end()) {
-    Throw(Code::kFailedPrecondition, ToString(message.key), " is coded with gate version ", version,
-          ", which this server does not hold");
-  }
-  return found->second;
+  return received_widths_.Take(ToString(message.key), version,
+                               FindSection(message.sections, SectionKind::kWidths),
+                               message.tensor->channels);
 }
 
 Engine::Incoming Engine::Receive(Message* received, bool is_training) {
@@ -155,6 +139,11 @@ void Engine::Forward(Message message, const Reply& reply) {
     }
     return ReplyNonFinite(message, *broken, reply);
   }
+  if (gradient_gate_ != nullptr && message.gate.decoded_version > gradient_gate_->version()) {
+    Throw(Code::kInvalidArgument, ToString(message.key), " echoes version ",
+          message.gate.decoded_version, " of the gradient's gate, the newest is ",
+          gradient_gate_->version());
+  }
   Incoming incoming = Receive(&message, /*is_training=*/true);
   const train::Supervision& supervision = incoming.supervision;
   if (message.loss_tokens < supervision.targets.size() || message.loss_tokens == 0) {
@@ -175,23 +164,43 @@ void Engine::Forward(Message message, const Reply& reply) {
   Message answer = Answer(message, Phase::kBackward);
   answer.item = transport::BackwardInfo{loss.loss_sum, loss.tokens};
   try {
-    const std::vector<uint8_t> widths = train::GradientWidths(options_.cut, incoming.widths);
-    train::CodedTensor coded = train::EncodeGradient(options_.cut, gradient, plan, widths,
-                                                     {message.key.step, message.key.micro_batch});
-    if (options_.entropy && !coded.raw_dtype) {
-      entropy_sender_.Compress(widths, plan.num_coded(), &coded.sections);
-    }
-    answer.gate.version = coded.raw_dtype ? 0 : message.gate.version;
-    answer.tensor = transport::TensorSpec{message.tensor->tokens, message.tensor->channels,
-                                          coded.raw_dtype.value_or(DType::kF32), options_.cut.cut,
-                                          Direction::kBackward};
-    answer.sections = std::move(coded.sections);
+    AttachGradient(gradient, plan, message, incoming.widths, &answer);
   } catch (const quant::NonFiniteError& error) {
     return ReplyNonFinite(message, {"gradient", plan.rows[error.row()], error.channel()}, reply);
   }
   reply(std::move(answer));
   for (const auto& form_gradient : deferred) form_gradient();
   if (ledger_.is_complete()) reply(NormReply(message.key));
+}
+
+void Engine::AttachGradient(const at::Tensor& gradient, const train::GradientRows& plan,
+                            const Message& request, std::span<const uint8_t> forward_widths,
+                            Message* answer) {
+  // A tensor that came raw is answered raw.
+  const bool is_own = gradient_gate_ != nullptr && !forward_widths.empty();
+  std::vector<uint8_t> widths = train::GradientWidths(options_.cut, forward_widths);
+  if (is_own) widths.assign(gradient_gate_->widths().begin(), gradient_gate_->widths().end());
+  train::CodedTensor coded = train::EncodeGradient(options_.cut, gradient, plan, widths,
+                                                   {request.key.step, request.key.micro_batch});
+  if (is_own && !coded.raw_dtype) {
+    gradient_gate_->Observe({train::SentRanges(coded.sections, widths), {}, {}}, 1);
+  }
+  if (options_.entropy && !coded.raw_dtype) {
+    entropy_sender_.Compress(widths, plan.num_coded(), &coded.sections);
+  }
+  const uint64_t version = is_own ? gradient_gate_->version() : request.gate.version;
+  answer->gate.version = coded.raw_dtype ? 0 : version;
+  answer->tensor = transport::TensorSpec{request.tensor->tokens, request.tensor->channels,
+                                         coded.raw_dtype.value_or(DType::kF32), options_.cut.cut,
+                                         Direction::kBackward};
+  if (is_own && !coded.raw_dtype) {
+    answer->gate.target_bits = gradient_gate_->target_bits();
+    if (version > sent_gradient_version_) {
+      answer->sections.push_back({SectionKind::kWidths, Bytes(widths.begin(), widths.end())});
+      sent_gradient_version_ = version;
+    }
+  }
+  answer->sections.insert(answer->sections.end(), coded.sections.begin(), coded.sections.end());
 }
 
 Message Engine::NormReply(const transport::MessageKey& key) const {
@@ -215,12 +224,14 @@ void Engine::Commit(const Message& message, const Reply& reply) {
   if (commit == nullptr) Throw(Code::kInvalidArgument, "a COMMIT without its decision");
   if (commit->skip) {
     optimizer_.ZeroGradients();
+    if (gradient_gate_ != nullptr) gradient_gate_->Discard();
   } else {
     if (!is_step_finite_ || !std::isfinite(commit->clip_scale) || commit->clip_scale < 0 ||
         !std::isfinite(commit->learning_rate) || commit->learning_rate < 0) {
       Throw(Code::kInvalidArgument, ToString(message.key), " applies a step that is not finite");
     }
     optimizer_.Step(commit->clip_scale, commit->learning_rate);
+    if (gradient_gate_ != nullptr) gradient_gate_->Commit();
   }
   Message answer = Answer(message, Phase::kCommitted);
   answer.item = transport::CommittedInfo{ledger_.step() + 1};
@@ -231,6 +242,8 @@ void Engine::Commit(const Message& message, const Reply& reply) {
 void Engine::Abort(const Reply& /*reply*/) {
   optimizer_.ZeroGradients();
   is_step_finite_ = true;
+  if (gradient_gate_ != nullptr) gradient_gate_->Discard();
+  sent_gradient_version_ = 0;  // what the attempt carried may not have arrived
 }
 
 void Engine::Evaluate(Message message, const Reply& reply) {

@@ -7,16 +7,18 @@
 // wire", section 4, and "Compute" (our choice).
 
 #include <cstdint>
-#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "models/stage.h"
 #include "quant/entropy.h"
+#include "quant/width_policy.h"
 #include "train/cut.h"
 #include "train/optimizer.h"
 #include "train/supervision.h"
+#include "train/versioned_widths.h"
 #include "transport/endpoint.h"
 #include "transport/session.h"
 
@@ -28,7 +30,8 @@ struct EngineOptions {
   lora::LoraOptions lora;
   uint64_t max_tokens = 0;  // of a micro-batch
   bool allow_fetch_adapter = true;
-  bool entropy = false;  // codes cross entropy-coded where that pays
+  bool entropy = false;                             // codes cross entropy-coded where that pays
+  std::optional<quant::WidthConfig> gradient_gate;  // gradient.bits: own
 };
 
 class Engine : public transport::Session {
@@ -59,6 +62,10 @@ class Engine : public transport::Session {
   // Takes the codes out of their entropy-coded form, in place.
   Incoming Receive(transport::Message* message, bool is_training);
   std::span<const uint8_t> WidthsOf(const transport::Message& message);
+  // The gradient as sections, under the gate version that it was coded with.
+  void AttachGradient(const at::Tensor& gradient, const train::GradientRows& plan,
+                      const transport::Message& request, std::span<const uint8_t> forward_widths,
+                      transport::Message* answer);
   transport::Message NormReply(const transport::MessageKey& key) const;
   transport::Message Answer(const transport::Message& request, transport::Phase phase) const;
   void ReplyNonFinite(const transport::Message& request, transport::NonFinite what,
@@ -68,7 +75,9 @@ class Engine : public transport::Session {
   const EngineOptions options_;
   train::AdamW optimizer_;
   transport::StepLedger ledger_;
-  std::map<uint64_t, std::vector<uint8_t>> widths_by_version_;  // the newest two
+  train::VersionedWidths received_widths_;
+  std::unique_ptr<quant::WidthPolicy> gradient_gate_;  // null: gradients take the forward's widths
+  uint64_t sent_gradient_version_ = 0;                 // newest that the client holds
   quant::EntropySender entropy_sender_;
   quant::EntropyReceiver entropy_receiver_;
   bool is_step_finite_ = true;

@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/rng.h"
+#include "quant/range_modes.h"
 #include "tensor/bridge.h"
 
 namespace amaq::train {
@@ -74,7 +75,7 @@ std::vector<uint8_t> GradientWidths(const CutOptions& options,
 CodedTensor EncodeActivation(const CutOptions& options, const at::Tensor& x,
                              std::span<const uint32_t> segments, std::span<const uint8_t> widths) {
   const std::vector<uint32_t> sinks = SinkRows(segments, options.sink_tokens);
-  quant::EncodeOptions encode{options.range, quant::Rounding::kNearestEven, 0};
+  quant::EncodeOptions encode{options.range, quant::Rounding::kNearestEven, 0, options.range_percentile};
   encode.nested = options.nested;
   return EncodeMatrix(CodecInput(x), options.wire_dtype, widths, {sinks, {}}, encode);
 }
@@ -99,7 +100,8 @@ CodedTensor EncodeGradient(const CutOptions& options, const at::Tensor& gradient
   return EncodeMatrix(sent, options.wire_dtype, widths, {plan.sink_rows, plan.rows},
                       {options.range, options.gradient_rounding,
                        StochasticRoundingKey(options.seed, options.cut, kBackwardDirection, id.step,
-                                             id.micro_batch)});
+                                             id.micro_batch),
+                       options.range_percentile});
 }
 
 at::Tensor DecodeGradient(const CutOptions& /*options*/, const std::vector<Section>& sections,
@@ -111,6 +113,16 @@ at::Tensor DecodeGradient(const CutOptions& /*options*/, const std::vector<Secti
   at::Tensor out = at::zeros({num_rows, channels}, at::TensorOptions().dtype(type).device(device));
   out.index_copy_(0, tensor::FromRows(plan.rows, device), sent.to(device, type));
   return out;
+}
+
+std::vector<double> SentRanges(const std::vector<Section>& sections,
+                               std::span<const uint8_t> widths) {
+  const quant::DecodedRanges sent = quant::ReadRanges(sections, widths);
+  std::vector<double> range(widths.size(), 0);
+  for (size_t c = 0; c < sent.step.size(); ++c) {
+    range[c] = static_cast<double>(sent.step[c]) * ((1 << widths[c]) - 1);
+  }
+  return range;
 }
 
 namespace {
@@ -132,14 +144,8 @@ std::vector<uint32_t> CodedRows(const GradientRows& plan) {
 // R_c: of the ranges that were sent, or of x itself when it was sent raw.
 std::vector<double> ChannelRanges(const CutOptions& options, const StatsInput& input,
                                   std::span<const float> x, size_t channels) {
+  if (!input.coded.raw_dtype) return SentRanges(input.coded.sections, input.widths);
   std::vector<double> range(channels, 0);
-  if (!input.coded.raw_dtype) {
-    const quant::DecodedRanges sent = quant::ReadRanges(input.coded.sections, input.widths);
-    for (size_t c = 0; c < channels; ++c) {
-      range[c] = static_cast<double>(sent.step[c]) * ((1 << input.widths[c]) - 1);
-    }
-    return range;
-  }
   std::vector<float> low(channels, INFINITY);
   std::vector<float> high(channels, -INFINITY);
   const std::vector<uint32_t> sinks = SinkRows(input.segments, options.sink_tokens);
@@ -192,9 +198,11 @@ quant::ChannelStats GatherStats(const CutOptions& options, const StatsInput& inp
       DecodeActivation(options, input.coded.sections, std::nullopt, input.segments, input.widths,
                        static_cast<int64_t>(channels), at::kCPU, at::kFloat);
   const std::span<const float> decoded = tensor::Floats(decoded_tensor);
+  const quant::DecodedRanges sent = quant::ReadRanges(input.coded.sections, input.widths);
   for (const uint32_t row : rows) {
     for (size_t c = 0; c < channels; ++c) {
       const size_t i = row * channels + c;
+      if (quant::IsClipped(x[i], sent.lo[c], sent.step[c], input.widths[c])) continue;
       stats.error_dot[c] += static_cast<double>(gradient[i]) *
                             (static_cast<double>(decoded[i]) - static_cast<double>(x[i]));
     }

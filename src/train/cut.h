@@ -25,7 +25,9 @@ struct CutOptions {
   quant::Range range = quant::Range::kMinMax;
   uint32_t sink_tokens = 1;
   bool nested = false;                    // codes of the activation (quant/codec.h)
+  double range_percentile = 99.5;         // percentile
   std::optional<uint32_t> gradient_bits;  // nullopt: the widths of the forward tensor
+  bool gradient_is_own = false;           // or those of the gradient's own gate
   int32_t gradient_bits_offset = 0;
   quant::Rounding gradient_rounding = quant::Rounding::kStochastic;
   uint64_t seed = 0;
@@ -42,6 +44,10 @@ uint64_t NumCodedRows(const CutOptions& options, std::span<const uint32_t> segme
 // Widths of a gradient whose forward tensor had `forward_widths`; empty (raw) when that was raw.
 std::vector<uint8_t> GradientWidths(const CutOptions& options,
                                     std::span<const uint8_t> forward_widths);
+
+// R_c = step * (2^n - 1) of a coded message's channels.
+std::vector<double> SentRanges(const std::vector<Section>& sections,
+                               std::span<const uint8_t> widths);
 
 // Which message: keys of the stochastic rounding.
 struct MicroBatchId {

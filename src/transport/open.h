@@ -30,10 +30,14 @@ struct QuantRequest {
   double b_min = 2, b_max = 8, b_start = 7.7, target_bits = 3;
   std::string range = "minmax";
   uint32_t sink_tokens = 1;
-  std::string gradient_bits = "same";  // "same" or a number
+  std::string gradient_bits = "same";  // "same", "own" or a number
   int32_t gradient_bits_offset = 0;
   std::string gradient_rounding = "stochastic";
-  std::string entropy = "off";  // wire.entropy
+  std::string entropy = "off";      // wire.entropy
+  double gradient_target_bits = 3;  // own, with the three below
+  std::string schedule = "cosine";
+  uint64_t adapt_steps = 1;
+  double range_percentile = 99.5;
 };
 
 struct LoraRequest {

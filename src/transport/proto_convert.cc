@@ -22,6 +22,10 @@ void ToProto(const QuantRequest& quant, v1::QuantRequest* out) {
   out->set_gradient_bits_offset(quant.gradient_bits_offset);
   out->set_gradient_rounding(quant.gradient_rounding);
   out->set_entropy(quant.entropy);
+  out->set_gradient_target_bits(quant.gradient_target_bits);
+  out->set_schedule(quant.schedule);
+  out->set_adapt_steps(quant.adapt_steps);
+  out->set_range_percentile(quant.range_percentile);
 }
 
 QuantRequest FromProto(const v1::QuantRequest& in) {
@@ -37,7 +41,11 @@ QuantRequest FromProto(const v1::QuantRequest& in) {
           .gradient_bits = in.gradient_bits(),
           .gradient_bits_offset = in.gradient_bits_offset(),
           .gradient_rounding = in.gradient_rounding(),
-          .entropy = in.entropy()};
+          .entropy = in.entropy(),
+          .gradient_target_bits = in.gradient_target_bits(),
+          .schedule = in.schedule(),
+          .adapt_steps = in.adapt_steps(),
+          .range_percentile = in.range_percentile()};
 }
 
 void ToProto(const LoraRequest& lora, v1::LoraRequest* out) {

@@ -107,6 +107,14 @@ TEST(SettingsTest, TheCutsOptionsAreTheConfigs) {
   EXPECT_EQ(cut.cut, 10u);
   config.quant.gradient.bits = "6";
   EXPECT_EQ(CutOptionsOf(config).gradient_bits, 6u);
+  EXPECT_FALSE(CutOptionsOf(config).gradient_is_own);
+  config.quant.gradient.bits = "own";
+  config.quant.range = "percentile";
+  config.quant.range_percentile = 97;
+  EXPECT_TRUE(CutOptionsOf(config).gradient_is_own);
+  EXPECT_FALSE(CutOptionsOf(config).gradient_bits.has_value());
+  EXPECT_EQ(CutOptionsOf(config).range, quant::Range::kPercentile);
+  EXPECT_EQ(CutOptionsOf(config).range_percentile, 97);
 }
 
 TEST(SettingsTest, TheStagesOptionsAreTheConfigs) {
@@ -145,10 +153,13 @@ TEST(SettingsTest, OpenSaysWhatTheServerMustDoAlike) {
   config.train.seed = 9;
   config.train.memory = "lean";
   config.quant.gradient.bits = "4";
+  config.quant.gradient.target_bits = 2.5;
+  config.quant.schedule = "linear";
+  config.quant.range_percentile = 98;
   config.wire.dtype = "fp16";
   config.model.dtype = "bf16";
 
-  const transport::OpenRequest request = OpenRequestOf(config, "run", {"shape", 1, 2}, 640);
+  const transport::OpenRequest request = OpenRequestOf(config, "run", {"shape", 1, 2}, 640, 100);
 
   EXPECT_EQ(request.run_id, "run");
   EXPECT_EQ(request.model, (transport::ModelFingerprint{"shape", 1, 2}));
@@ -157,6 +168,10 @@ TEST(SettingsTest, OpenSaysWhatTheServerMustDoAlike) {
   EXPECT_EQ(request.quant.method, "amaq");
   EXPECT_EQ(request.quant.wire_dtype, "fp16");
   EXPECT_EQ(request.quant.gradient_bits, "4");
+  EXPECT_EQ(request.quant.gradient_target_bits, 2.5);
+  EXPECT_EQ(request.quant.schedule, "linear");
+  EXPECT_EQ(request.quant.adapt_steps, 15u);
+  EXPECT_EQ(request.quant.range_percentile, 98);
   EXPECT_EQ(request.lora.dropout, 0.25);
   EXPECT_EQ(request.lora.target_modules.size(), 7u);
   EXPECT_EQ(request.optimizer.beta1, 0.8);

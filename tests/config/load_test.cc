@@ -246,6 +246,19 @@ TEST(ValidateTest, OffsetNeedsWidthsToAddTo) {
               HasSubstr("bits is 4"));
 }
 
+TEST(ValidateTest, TheGradientsOwnGateNeedsCodesAndATargetBelowTheStart) {
+  EXPECT_THAT(Refusal([](ClientConfig* c) {
+                c->quant.gradient.bits = "own";
+                c->quant.method = "none";
+              }),
+              HasSubstr("with method none there are none"));
+  EXPECT_THAT(Refusal([](ClientConfig* c) {
+                c->quant.gradient.bits = "own";
+                c->quant.gradient.target_bits = 7.9;
+              }),
+              HasSubstr("quant.gradient.target_bits must lie between"));
+}
+
 TEST(ValidateTest, TheDualPenaltyTakesNoWeight) {
   EXPECT_THAT(Refusal([](ClientConfig* c) {
                 c->quant.gate.penalty = "dual";

@@ -167,6 +167,48 @@ TEST_F(CapturedRunTest, GradientsTakeTheirOwnWidthsWhereTheConfigSaysSo) {
                               std::vector<uint8_t>(32, uint8_t{5})));
 }
 
+TEST_F(CapturedRunTest, TheGradientsOwnGateFallsToItsTargetUnderItsOwnVersions) {
+  config_.quant.gradient.bits = "own";
+  config_.quant.gradient.target_bits = 2.5;
+  RunMethod("amaq");
+  uint64_t version = 0;
+  std::vector<uint8_t> widths;
+  for (uint64_t step = 0; step < 8; ++step) {
+    for (uint32_t mb = 0; mb < config_.train.gradient_accumulation_steps; ++mb) {
+      const Message forward = Forward(step, mb);
+      const Message backward = Backward(step, mb);
+      EXPECT_EQ(backward.gate.decoded_version, forward.gate.version);
+      const Bytes* sent = FindSection(backward.sections, SectionKind::kWidths);
+      EXPECT_EQ(sent != nullptr, backward.gate.version != version) << ToString(backward.key);
+      if (sent != nullptr) widths = *sent;
+      version = backward.gate.version;
+      const train::Supervision supervision =
+          train::ParseSupervision(forward.sections, forward.tensor->tokens, kVocab);
+      const train::GradientRows plan =
+          train::PlanGradientRows(supervision.segments, supervision.target_rows, 1);
+      EXPECT_EQ(SizeOfSection(backward, SectionKind::kCodes),
+                quant::CodesBytes(plan.rows.size() - plan.sink_rows.size(), widths));
+    }
+    if (step == 0) {
+      EXPECT_NEAR(Mean(widths), 7.7, 0.1);
+    }
+  }
+  EXPECT_EQ(Mean(widths), 2.5);
+  EXPECT_NE(widths, WidthsBySteps().back());
+  EXPECT_EQ(Forward(7, 1).gate.decoded_version, version) << "the client echoes it";
+}
+
+TEST_F(CapturedRunTest, RangesThatClipTrainToo) {
+  for (const char* range : {"percentile", "mae"}) {
+    config_.quant.range = range;
+    config_.quant.range_percentile = 90;
+    config_.output.dir = run_.Path(range);
+    config_.wire.capture_dir = run_.Path(StrCat("capture-", range));
+    RunMethod("amaq");
+    EXPECT_NE(FindSection(Backward(7, 0).sections, SectionKind::kRanges), nullptr);
+  }
+}
+
 TEST_F(CapturedRunTest, TheGateFileHoldsTheFrozenWidthsThatCrossed) {
   RunMethod("amaq");
   const auto file = io::SafetensorsFile::Open(config_.output.dir + "/amaq_gate.safetensors");

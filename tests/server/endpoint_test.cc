@@ -170,6 +170,10 @@ TEST_F(EndpointTest, OptionsOutsideTheProtocolAreRefusedByName) {
   refused([](auto& r) { r.quant.wire_dtype = "fp64"; }, "wire.dtype 'fp64'");
   refused([](auto& r) { r.quant.wire_dtype = "int8"; }, "wire.dtype 'int8'");
   refused([](auto& r) { r.quant.range = "median"; }, "quant.range 'median'");
+  refused([](auto& r) { r.quant.range = "delayed"; }, "quant.range 'delayed'");
+  refused([](auto& r) { r.quant.range_percentile = 0; }, "quant.range_percentile is 0");
+  refused([](auto& r) { r.quant.gradient_bits = "own", r.quant.schedule = "x"; },
+          "quant.schedule 'x'");
   refused([](auto& r) { r.quant.sink_tokens = 2; }, "quant.sink_tokens is 2");
   for (const char* bits : {"1", "9", "", "33", "x"}) {
     refused([bits](auto& r) { r.quant.gradient_bits = bits; }, "quant.gradient.bits");

@@ -32,7 +32,7 @@ class Driven {
                                 client::StageOptionsOf(config))),
         widths(quant::MakeWidthPolicy(client::WidthConfigOf(config, 10), model_.spec.hidden)) {
     link.Open(client::OpenRequestOf(
-        config, "run", models::FingerprintOf(model_, config.split.client_blocks), 512));
+        config, "run", models::FingerprintOf(model_, config.split.client_blocks), 512, 10));
     const auto server =
         models::LoadStage(model_, models::ServerRange(model_.spec, config.split.client_blocks),
                           client::StageOptionsOf(config));

@@ -30,7 +30,11 @@ OpenRequest Sample() {
                    .gradient_bits = "4",
                    .gradient_bits_offset = -1,
                    .gradient_rounding = "nearest",
-                   .entropy = "on"};
+                   .entropy = "on",
+                   .gradient_target_bits = 2.5,
+                   .schedule = "linear",
+                   .adapt_steps = 9,
+                   .range_percentile = 98};
   request.lora = {.r = 4,
                   .alpha = 32,
                   .dropout = 0.5,

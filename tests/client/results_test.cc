@@ -36,6 +36,9 @@ RunTotals SomeTotals() {
   totals.seconds = 4;
   totals.skipped_steps = 1;
   totals.mean_bits_final = 2.96875;
+  totals.widths_final.widths_spread = 0.75;
+  totals.widths_final.widths_correlation = 0.96875;
+  totals.widths_final.histogram = {0, 0, 20, 30, 14, 0, 0, 0, 0};
   totals.eval_before = EvalResult{150, 50, 5};
   totals.eval_after = EvalResult{60, 50, 20};
   totals.traffic.train_bytes_up = 20000;
@@ -61,6 +64,11 @@ TEST(ResultsTest, FiguresAreThoseDoneByHand) {
                                                   {"effective_bits_forward", 4},
                                                   {"effective_bits_backward", 2.5},
                                                   {"mean_bits_forward_final", 2.96875},
+                                                  {"bits_spread_final", 0.75},
+                                                  {"bits_correlation_final", 0.96875},
+                                                  {"channels_at_2_bits", 20},
+                                                  {"channels_at_3_bits", 30},
+                                                  {"channels_at_4_bits", 14},
                                                   {"traffic_ratio_vs_bf16", 0.25},
                                                   {"eval_loss_before", 3},
                                                   {"eval_loss", 1.2},
@@ -144,6 +152,9 @@ TEST(ResultsTest, EachStepIsALineOfTheLog) {
                                       {"loss", 3.0},
                                       {"lr", 1e-4},
                                       {"epoch", 0.25},
+                                      {"bits_mean", 5.0},
+                                      {"bits_spread", 0.75},
+                                      {"bits_correlation", 0.5},
                                       {"percentage", 25.0},
                                       {"elapsed_time", "0:02"},
                                       {"remaining_time", "0:06"}}));

@@ -268,7 +268,7 @@ TEST_F(EngineTest, AnUnknownGateVersionIsRefused) {
   const Message message = WithoutWidths(CodedForward(9, std::vector<uint8_t>(32, 3)));
 
   EXPECT_THROWS(session_.Send(message), Code::kFailedPrecondition,
-                "gate version 9, which this server does not hold");
+                "gate version 9, which this party does not hold");
 }
 
 TEST_F(EngineTest, AStaleGateVersionIsRefused) {
@@ -281,7 +281,7 @@ TEST_F(EngineTest, AStaleGateVersionIsRefused) {
   EXPECT_EQ(session_.Send(WithoutWidths(request(4))).size(), 1u);
   EXPECT_EQ(session_.Send(WithoutWidths(request(3))).size(), 1u);
   EXPECT_THROWS(session_.Send(WithoutWidths(request(2))), Code::kFailedPrecondition,
-                "gate version 2, which this server does not hold");
+                "gate version 2, which this party does not hold");
 }
 
 TEST_F(EngineTest, OneGateVersionHasOneSetOfWidths) {

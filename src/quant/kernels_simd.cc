@@ -352,7 +352,7 @@ void DecodeTiles(const CodeView& codes, ChannelSlice slice, const ChannelTables&
         in = DecodeTile(in, tables, c, group, sums);
       } else {
         uint8_t bytes[kTileBytes] = {};
-        std::memcpy(bytes, in, left);
+        if (left > 0) std::memcpy(bytes, in, left);  // no bytes: a null pointer
         in += DecodeTile(bytes, tables, c, group, sums) - bytes;
       }
     }

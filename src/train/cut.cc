@@ -75,7 +75,8 @@ std::vector<uint8_t> GradientWidths(const CutOptions& options,
 CodedTensor EncodeActivation(const CutOptions& options, const at::Tensor& x,
                              std::span<const uint32_t> segments, std::span<const uint8_t> widths) {
   const std::vector<uint32_t> sinks = SinkRows(segments, options.sink_tokens);
-  quant::EncodeOptions encode{options.range, quant::Rounding::kNearestEven, 0, options.range_percentile};
+  quant::EncodeOptions encode{options.range, quant::Rounding::kNearestEven, 0,
+                              options.range_percentile};
   encode.nested = options.nested;
   return EncodeMatrix(CodecInput(x), options.wire_dtype, widths, {sinks, {}}, encode);
 }

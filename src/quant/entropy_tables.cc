@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <bit>
 #include <cmath>
 #include <utility>
 
@@ -86,6 +87,58 @@ std::vector<uint8_t> ReadMap(ByteReader* reader, size_t num_classes, size_t chan
   return map;
 }
 
+// What a symbol costs in each class of rows, in 1/256 bit: 14 * 256 at most.
+using ClassCosts = std::array<uint16_t, kMaxRowClasses>;
+constexpr size_t kSumsInRange = UINT16_MAX / (kFrequencyBits * 256);
+
+uint16_t CostOf(uint16_t frequency) {
+  static const std::vector<uint16_t> costs = [] {
+    std::vector<uint16_t> made(kFrequencyTotal + 1, 0);
+    for (size_t f = 1; f < made.size(); ++f) {
+      made[f] = static_cast<uint16_t>(
+          std::lround(256 * (kFrequencyBits - std::log2(static_cast<double>(f)))));
+    }
+    return made;
+  }();
+  return costs[frequency];
+}
+
+// [class of channels][symbol]
+std::vector<ClassCosts> CostsOf(const EntropyTables& tables) {
+  const EntropyModel& model = tables.model();
+  std::vector<ClassCosts> costs(model.classes.size() << 8);
+  for (size_t i = 0; i < model.classes.size(); ++i) {
+    for (size_t t = 0; t < model.row_classes; ++t) {
+      const SymbolTables::Slice* slices = tables.symbols().slices(i * model.row_classes + t);
+      for (size_t s = 0; s < size_t{1} << model.classes[i].width; ++s) {
+        costs[(i << 8) + s][t] = CostOf(slices[s].frequency);
+      }
+    }
+  }
+  return costs;
+}
+
+// Of a row, in each class. Four 16-bit sums are added as one number, which carries nothing over as
+// long as they are in range.
+std::array<uint64_t, kMaxRowClasses> SumCosts(std::span<const ClassCosts> costs,
+                                              std::span<const uint32_t> costs_of_channel,
+                                              const uint8_t* symbols) {
+  using Packed = std::array<uint64_t, 2>;
+  static_assert(sizeof(Packed) == sizeof(ClassCosts));
+  std::array<uint64_t, kMaxRowClasses> sums{};
+  for (size_t begin = 0; begin < costs_of_channel.size(); begin += kSumsInRange) {
+    Packed packed{};
+    for (size_t c = begin; c < std::min(begin + kSumsInRange, costs_of_channel.size()); ++c) {
+      const auto cost = std::bit_cast<Packed>(costs[costs_of_channel[c] + symbols[c]]);
+      packed[0] += cost[0];
+      packed[1] += cost[1];
+    }
+    const auto part = std::bit_cast<ClassCosts>(packed);
+    for (size_t t = 0; t < kMaxRowClasses; ++t) sums[t] += part[t];
+  }
+  return sums;
+}
+
 }  // namespace
 
 EntropyTables::EntropyTables(EntropyModel model)
@@ -164,26 +217,13 @@ std::vector<uint8_t> BestRowClasses(const EntropyTables& tables, std::span<const
   const size_t rows = channels == 0 ? 0 : symbols.size() / channels;
   std::vector<uint8_t> best(rows, 0);
   if (bits == nullptr && row_classes == 1) return best;
-  // [first table of the class][symbol][row class], in 1/256 bit.
-  std::vector<uint16_t> costs(tables.symbols().size() << 8);
-  for (size_t t = 0; t < tables.symbols().size(); ++t) {
-    const size_t first = t / row_classes * row_classes;
-    for (size_t s = 0; s < 256; ++s) {
-      const double frequency = tables.symbols().slices(t)[s].frequency;
-      if (frequency == 0) continue;
-      costs[(first << 8) + s * row_classes + (t - first)] =
-          static_cast<uint16_t>(std::lround(256 * (kFrequencyBits - std::log2(frequency))));
-    }
-  }
+  const std::vector<ClassCosts> costs = CostsOf(tables);
+  std::vector<uint32_t> costs_of_channel;  // the first of its 256
+  for (const uint16_t table : channel_tables) costs_of_channel.push_back(table / row_classes << 8);
   uint64_t total = 0;
   for (size_t row = 0; row < rows; ++row) {
-    std::array<uint64_t, kMaxRowClasses> sums{};
-    const uint8_t* values = symbols.data() + row * channels;
-    for (size_t c = 0; c < channels; ++c) {
-      const uint16_t* cost =
-          costs.data() + (size_t{channel_tables[c]} << 8) + values[c] * row_classes;
-      for (size_t t = 0; t < row_classes; ++t) sums[t] += cost[t];
-    }
+    const std::array<uint64_t, kMaxRowClasses> sums =
+        SumCosts(costs, costs_of_channel, symbols.data() + row * channels);
     const auto* least = std::min_element(sums.begin(), sums.begin() + row_classes);
     best[row] = static_cast<uint8_t>(least - sums.begin());
     total += *least;

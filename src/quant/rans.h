@@ -35,13 +35,15 @@ class SymbolTables {
     uint16_t frequency = 0;  // 0: the table has no such symbol
     uint16_t start = 0;      // sum of the frequencies before it
   };
-  size_t size() const { return symbols_.size() >> kFrequencyBits; }
+  size_t size() const { return slices_.size() >> 8; }
   // Of table `t`, by symbol [256].
   const Slice* slices(size_t table) const { return slices_.data() + (table << 8); }
   // Of table `t`, by position in [0, kFrequencyTotal).
   const uint8_t* symbols(size_t table) const { return symbols_.data() + (table << kFrequencyBits); }
 
  private:
+  static constexpr size_t kGatherBytes = 3;  // a vector reads four bytes to have one
+
   std::vector<Slice> slices_;
   std::vector<uint8_t> symbols_;
 };
@@ -51,15 +53,24 @@ struct SymbolContext {
   const SymbolTables& tables;
   std::span<const uint16_t> channel_tables;  // [channels]
   std::span<const uint8_t> row_classes;      // [rows]; empty: all 0
+
+  size_t row_class(size_t row) const { return row_classes.empty() ? 0 : row_classes[row]; }
 };
 
+struct RansKernels;  // quant/rans_kernels.h
+
 // Every symbol has a frequency in its table. nullopt when the result would be above `max_bytes`.
+// Without `kernels`: those of ActiveKernelSet(), here and below.
 std::optional<Bytes> RansEncode(const SymbolContext& context, std::span<const uint8_t> symbols,
                                 size_t max_bytes);
+std::optional<Bytes> RansEncode(const SymbolContext& context, std::span<const uint8_t> symbols,
+                                size_t max_bytes, const RansKernels& kernels);
 
 // Writes rows * channels symbols. Errors: kDataLoss for bytes that RansEncode would not have made;
 // `symbols` may then hold anything.
 void RansDecode(const SymbolContext& context, ByteSpan bytes, std::span<uint8_t> symbols);
+void RansDecode(const SymbolContext& context, ByteSpan bytes, std::span<uint8_t> symbols,
+                const RansKernels& kernels);
 
 }  // namespace amaq::quant
 

@@ -48,6 +48,7 @@ models::StageOptions StageOptionsOf(const config::ClientConfig& config) {
 train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
   const config::GradientConfig& gradient = config.quant.gradient;
   train::CutOptions cut;
+  cut.method = quant::ParseMethod(config.quant.method).value_or(quant::Method::kNone);
   cut.wire_dtype = ParseDType(config.wire.dtype).value_or(DType::kBF16);
   cut.range = quant::ParseRange(config.quant.range).value_or(quant::Range::kMinMax);
   cut.range_percentile = config.quant.range_percentile;
@@ -62,6 +63,9 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
                                                             : quant::Rounding::kNearestEven;
   cut.seed = config.train.seed;
   cut.cut = config.split.client_blocks;
+  cut.group_size = config.quant.group_size;
+  cut.cache_bytes = config.quant.cache_bytes;
+  cut.cache_dir = config.quant.cache_dir;
   return cut;
 }
 
@@ -139,6 +143,9 @@ transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const s
   request.quant.schedule = config.quant.schedule;
   request.quant.adapt_steps = WidthConfigOf(config, max_steps).adapt_steps;
   request.quant.range_percentile = config.quant.range_percentile;
+  request.quant.group_size = config.quant.group_size;
+  const auto method = quant::ParseMethod(config.quant.method);
+  if (method && quant::NeedsCache(*method)) request.quant.cache_bytes = config.quant.cache_bytes;
   request.lora.r = config.lora.r;
   request.lora.alpha = config.lora.lora_alpha;
   request.lora.dropout = config.lora.lora_dropout;

@@ -59,6 +59,7 @@ StepDriver::StepDriver(models::Stage& stage, quant::WidthPolicy& widths, transpo
       widths_(widths),
       link_(link),
       options_(options),
+      coder_(options.cut),
       optimizer_(stage.adapters(), options.optimizer) {}
 
 Message StepDriver::NewMessage(Phase phase) const {
@@ -89,9 +90,13 @@ Message StepDriver::ReceiveNext(Phase phase, uint32_t micro_batch) {
 }
 
 train::CodedTensor StepDriver::Attach(const at::Tensor& activation,
-                                      std::span<const uint32_t> segments, Message* message) {
+                                      std::span<const uint32_t> segments,
+                                      const std::optional<quant::SampleContext>& samples,
+                                      Message* message) {
   const std::span<const uint8_t> widths = widths_.widths();
-  train::CodedTensor coded = train::EncodeActivation(options_.cut, activation, segments, widths);
+  train::CodedTensor coded = coder_.EncodeActivation(
+      activation, segments, widths, samples,
+      widths_.wants_error_dot() ? train::KeepDecoded::kYes : train::KeepDecoded::kNo);
   message->tensor = transport::TensorSpec{
       static_cast<uint64_t>(activation.size(0)), static_cast<uint32_t>(activation.size(1)),
       coded.raw_dtype.value_or(DType::kF32), options_.cut.cut, transport::Direction::kForward};
@@ -125,7 +130,8 @@ void StepDriver::SendForward(const data::Batch& batch, uint32_t index, uint32_t 
   message.micro_batches = count;
   message.loss_tokens = loss_tokens;
   try {
-    work.coded = Attach(work.activation, batch.segments, &message);
+    const quant::SampleContext samples = {batch.segments, batch.keys, {step_, attempt_, index}};
+    work.coded = Attach(work.activation, batch.segments, samples, &message);
     if (!work.coded.raw_dtype) {
       work.widths.assign(widths_.widths().begin(), widths_.widths().end());
       work.version = widths_.version();
@@ -169,12 +175,12 @@ void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
   if (options_.entropy && !is_raw) {
     entropy_receiver_.Restore(gradient_widths, work.plan.num_coded(), &message.sections);
   }
-  const at::Tensor gradient = train::DecodeGradient(
-      options_.cut, message.sections, raw_dtype, work.plan, work.context.num_rows(),
-      gradient_widths, stage_.spec().hidden, stage_.device(), stage_.scalar_type());
+  const at::Tensor gradient = coder_.DecodeGradient(
+      message.sections, raw_dtype, work.plan, work.context.num_rows(), gradient_widths,
+      stage_.spec().hidden, stage_.device(), stage_.scalar_type());
   stage_.Backward(gradient, work.context, std::move(work.saved), models::InputGradient::kNotNeeded,
                   nullptr);
-  Observe(work, message, gradient, gradient_widths, loss_tokens);
+  Observe(work, message, gradient, gradient_widths, loss_tokens, pass);
 }
 
 std::vector<uint8_t> StepDriver::GradientWidths(const InFlight& work, const Message& message) {
@@ -195,8 +201,13 @@ std::vector<uint8_t> StepDriver::GradientWidths(const InFlight& work, const Mess
 }
 
 void StepDriver::Observe(const InFlight& work, const Message& message, const at::Tensor& gradient,
-                         std::span<const uint8_t> gradient_widths, uint64_t loss_tokens) {
+                         std::span<const uint8_t> gradient_widths, uint64_t loss_tokens,
+                         Pass* pass) {
   if (!widths_.wants_stats()) return;
+  // No row was quantized (one-token segments, first visits of amaq-delta): nothing to learn from.
+  const Bytes* ranges = FindSection(work.coded.sections, SectionKind::kRanges);
+  if (ranges != nullptr && ranges->empty()) return;
+  pass->is_observed = true;
   const std::vector<uint32_t>& segments = work.context.segments;
   widths_.Observe(
       train::GatherStats(options_.cut,
@@ -242,12 +253,20 @@ train::ClipDecision StepDriver::ReceiveNorms(StepResult* result) {
   return decision;
 }
 
-void StepDriver::SendCommit(const StepResult& result, const train::ClipDecision& decision,
+void StepDriver::SendCommit(const Pass& pass, const train::ClipDecision& decision,
                             double learning_rate) {
+  const StepResult& result = pass.result;
   if (result.skipped) {
+    coder_.TakeBackStep(step_);
     widths_.Discard();
   } else {
-    widths_.Commit();
+    coder_.KeepSteps(step_ + 1);
+    // A gate's adaptation counts the steps that it could learn from.
+    if (pass.is_observed || !widths_.wants_stats()) {
+      widths_.Commit();
+    } else {
+      widths_.Discard();
+    }
   }
   Message message = NewMessage(Phase::kCommit);
   message.item = transport::CommitInfo{result.skipped, decision.finite ? decision.scale : 0,
@@ -268,7 +287,7 @@ StepResult StepDriver::RunStep(const std::vector<data::Batch>& micro_batches,
   Pass pass;
   RunMicroBatches(micro_batches, &pass);
   const train::ClipDecision decision = ReceiveNorms(&pass.result);
-  SendCommit(pass.result, decision, learning_rate);
+  SendCommit(pass, decision, learning_rate);
   return std::move(pass.result);
 }
 
@@ -280,6 +299,7 @@ void StepDriver::Calibrate(const std::vector<data::Batch>& micro_batches) {
   Message abort = NewMessage(Phase::kAbort);
   abort.item = transport::AbortInfo{"calibration"};
   link_.Send(std::move(abort));
+  coder_.TakeBackStep(step_);
   ++attempt_;
   optimizer_.ZeroGradients();
   widths_.FinishCalibration();
@@ -292,7 +312,7 @@ Message StepDriver::RequestMessage(Phase phase, const data::Batch& batch) {
       stage_.Embed(tensor::FromInts(batch.tokens, stage_.device())), context, nullptr);
   Message message = NewMessage(phase);
   message.key.request_id = next_request_++;
-  Attach(activation, batch.segments, &message);
+  Attach(activation, batch.segments, std::nullopt, &message);
   train::AppendSupervision({batch.segments, batch.target_rows, batch.targets}, &message.sections);
   return message;
 }

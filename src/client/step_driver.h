@@ -92,6 +92,7 @@ class StepDriver {
   // A run over several micro-batches of one attempt: what comes back, in order.
   struct Pass {
     StepResult result;
+    bool is_observed = false;  // did any micro-batch tell the gate something?
     uint32_t sent = 0;
     uint32_t received = 0;
     std::deque<InFlight> in_flight;
@@ -104,15 +105,15 @@ class StepDriver {
   // Widths of the gradient that answers `work`; empty: raw. Checks its version and its echo.
   std::vector<uint8_t> GradientWidths(const InFlight& work, const transport::Message& message);
   void Observe(const InFlight& work, const transport::Message& message, const at::Tensor& gradient,
-               std::span<const uint8_t> gradient_widths, uint64_t loss_tokens);
+               std::span<const uint8_t> gradient_widths, uint64_t loss_tokens, Pass* pass);
   train::ClipDecision ReceiveNorms(StepResult* result);
-  void SendCommit(const StepResult& result, const train::ClipDecision& decision,
-                  double learning_rate);
+  void SendCommit(const Pass& pass, const train::ClipDecision& decision, double learning_rate);
 
   transport::Message NewMessage(transport::Phase phase) const;
   // Codes the activation into the message, with the widths where their version is new to the
-  // server.
+  // server. samples: of a FORWARD.
   train::CodedTensor Attach(const at::Tensor& activation, std::span<const uint32_t> segments,
+                            const std::optional<quant::SampleContext>& samples,
                             transport::Message* message);
   // An evaluation or generation message of a batch: forward without keeping anything.
   transport::Message RequestMessage(transport::Phase phase, const data::Batch& batch);
@@ -122,6 +123,7 @@ class StepDriver {
   quant::WidthPolicy& widths_;
   transport::Link& link_;
   const Options options_;
+  train::CutCoder coder_;
   train::AdamW optimizer_;
   uint64_t step_ = 0;
   uint32_t attempt_ = 0;

@@ -96,17 +96,39 @@ FieldList QuantFields(QuantConfig* c) {
        .target = &c->method,
        .help =
            "How activations and gradients cross: none (wire.dtype as it is), fixed (one width), "
-           "linear (one falling width), waterfill (widths from one calibration pass), amaq "
-           "(learned widths per channel).",
-       .names = "none fixed linear waterfill amaq",
+           "linear (one falling width), waterfill (widths from one calibration pass), group "
+           "(a range for each group of channels of a token), aqsgd (the difference from a "
+           "record's last visit), tahquant (tiles of 32 channels, some transformed), amaq "
+           "(learned widths per channel), amaq-delta (amaq on aqsgd's difference).",
+       .names = "none fixed linear waterfill group aqsgd tahquant amaq amaq-delta",
        .flag = "--quant-method"},
       {.key = "quant.bits",
        .target = &c->bits,
-       .help = "Width of every channel with method fixed.",
-       .min = 2,
+       .help = "Width of every channel with method fixed (2 to 8), group (2 to 8) and aqsgd (1 to "
+               "8), and of four tokens in five with tahquant (3 to 8; the fifth has one less).",
+       .min = 1,
        .max = 8,
        .unit = "bits",
        .flag = "--bits"},
+      {.key = "quant.group_size",
+       .target = &c->group_size,
+       .help = "Method group: channels of a token that share a range; a multiple of 8.",
+       .min = 32,
+       .max = 128,
+       .unit = "channels"},
+      {.key = "quant.cache_bytes",
+       .target = &c->cache_bytes,
+       .help = "Methods aqsgd and amaq-delta: disk space at each party for what was last sent of "
+               "each record (2 bytes a token and channel); records beyond it cross as bf16 each "
+               "time.",
+       .min = 1 << 20,
+       .max = 1e15,
+       .unit = "bytes"},
+      {.key = "quant.cache_dir",
+       .target = &c->cache_dir,
+       .help = "Folder of the client's cache file, which has no name and goes with the run.",
+       .example = "../out/cache",
+       .is_path = true},
       {.key = "quant.target_bits",
        .target = &c->target_bits,
        .help = "Mean width per channel at the end of the adaptation; amaq needs more than b_min.",

@@ -55,8 +55,12 @@ struct GradientConfig {
 };
 
 struct QuantConfig {
-  std::string method = "amaq";  // none | fixed | linear | waterfill | amaq
-  uint32_t bits = 4;            // fixed
+  // none | fixed | linear | waterfill | group | aqsgd | tahquant | amaq | amaq-delta
+  std::string method = "amaq";
+  uint32_t bits = 4;                         // fixed, group, aqsgd, tahquant
+  uint32_t group_size = 64;                  // group
+  uint64_t cache_bytes = uint64_t{1} << 30;  // aqsgd, amaq-delta
+  std::string cache_dir = "amaq-cache";
   double target_bits = 3;
   double b_min = 2;
   double b_max = 8;
@@ -130,7 +134,8 @@ struct ServerConfig {
       "127.0.0.1:7420";  // client: where to connect, or "inproc"; server: where to listen
   double connect_timeout_s = 20;
   double silence_timeout_s = 60;
-  std::string port_file;  // server: the port that was bound is written here
+  std::string port_file;                 // server: the port that was bound is written here
+  std::string cache_dir = "amaq-cache";  // server: where sessions cache samples
   bool operator==(const ServerConfig&) const = default;
 };
 
@@ -154,7 +159,9 @@ struct LimitsConfig {
   uint32_t max_in_flight = 8;
   uint32_t max_rank = 256;
   uint32_t min_client_blocks = 0;
-  std::vector<std::string> methods = {"none", "fixed", "linear", "waterfill", "amaq"};
+  std::vector<std::string> methods = {"none",  "fixed",    "linear", "waterfill", "group",
+                                      "aqsgd", "tahquant", "amaq",   "amaq-delta"};
+  uint64_t max_cache_bytes = uint64_t{4} << 30;  // a session's quant.cache_bytes
   std::vector<std::string> dtypes = {"fp32", "bf16"};
   bool allow_fetch_adapter = true;
   bool operator==(const LimitsConfig&) const = default;

@@ -41,7 +41,13 @@ FieldList LimitFields(LimitsConfig* c) {
       {.key = "limits.methods",
        .target = &c->methods,
        .help = "Quantizers that a client may choose (its quant.method).",
-       .names = "none fixed linear waterfill amaq"},
+       .names = "none fixed linear waterfill group aqsgd tahquant amaq amaq-delta"},
+      {.key = "limits.max_cache_bytes",
+       .target = &c->max_cache_bytes,
+       .help = "Disk space that a client may ask for to cache its samples (its quant.cache_bytes).",
+       .min = 0,
+       .max = 1e15,
+       .unit = "bytes"},
       {.key = "limits.dtypes",
        .target = &c->dtypes,
        .help = "Compute types that a client may choose (its model.dtype).",
@@ -88,6 +94,13 @@ FieldList FieldsOf(ServerFileConfig* config) {
        .flag = "--port-file",
        .is_path = true},
   };
+  list.push_back({.key = "server.cache_dir",
+                  .target = &config->server.cache_dir,
+                  .help =
+                      "Folder of the sessions' cache files (methods aqsgd and amaq-delta), which "
+                      "have no names and go with their sessions.",
+                  .example = "../out/cache",
+                  .is_path = true});
   const FieldList limits = LimitFields(&config->limits);
   list.insert(list.end(), limits.begin(), limits.end());
   const FieldList rest = {

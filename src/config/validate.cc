@@ -44,6 +44,19 @@ bool IsLoopback(std::string_view address) {
   return host == "localhost" || (is_numeric && host.starts_with("127.")) || host == "[::1]";
 }
 
+// Methods of one given width.
+void CheckBits(const QuantConfig& q, const Provenance& provenance) {
+  const uint32_t least = q.method == "aqsgd" ? 1 : q.method == "tahquant" ? 3 : 2;
+  if (q.bits < least) {
+    Refuse(provenance, {"quant.bits", "quant.method"}, "quant.bits must be at least ", least,
+           " with method ", q.method, ", got ", q.bits);
+  }
+  if (q.method == "group" && q.group_size % 8 != 0) {
+    Refuse(provenance, {"quant.group_size"}, "quant.group_size must be a multiple of 8, got ",
+           q.group_size);
+  }
+}
+
 void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
   if (q.gradient.bits != "same" && q.gradient.bits_offset != 0) {
     Refuse(provenance, {"quant.gradient.bits_offset", "quant.gradient.bits"},
@@ -71,8 +84,12 @@ void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
         "its own, got ",
         q.gate.penalty_beta);
   }
-  if (q.method == "none" || q.method == "fixed") return;
-  const bool is_amaq = q.method == "amaq";  // its sigmoid reaches neither end
+  if (q.method == "none") return;
+  if (q.method != "linear" && q.method != "waterfill" && !q.method.starts_with("amaq")) {
+    return CheckBits(q, provenance);
+  }
+  const bool is_amaq =
+      q.method == "amaq" || q.method == "amaq-delta";  // its sigmoid reaches neither end
   if (q.b_min >= q.b_max) {
     Refuse(provenance, {"quant.b_min", "quant.b_max"}, "quant.b_min (", q.b_min,
            ") must be less than quant.b_max (", q.b_max, ")");

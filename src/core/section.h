@@ -27,9 +27,9 @@ enum class SectionKind : uint32_t {
   kNorms = 9,           // double squared norm per tensor, in the order of global names
   kEntropyCodes = 10,   // kCodes, entropy-coded (docs/formats/entropy.md)
   kEntropyTables = 11,  // the tables that kEntropyCodes names; only when their version changed
-  kSampleKeys = 12,     // which records the rows are of, for methods that keep a cache of them
-  kScales = 13,         // scales of symmetric codes
-  kTiles = 14,          // codes in tiles of one token's channels
+  kSampleKeys = 12,     // a key a segment and which are first visits (docs/formats/aqsgd.md)
+  kScales = 13,         // lo and step of each tile of a token (docs/formats/tiles.md)
+  kTiles = 14,          // tahquant: tokens of fewer bits, tiles that are transformed
 };
 
 struct Section {

@@ -23,6 +23,7 @@ Batch Collate(const std::vector<const Example*>& examples) {
       }
     }
     batch.segments.push_back(start + static_cast<uint32_t>(length));
+    batch.keys.push_back(example->key);
   }
   return batch;
 }

@@ -6,6 +6,8 @@
 #include <span>
 #include <utility>
 
+#include "core/bytes.h"
+#include "core/digest.h"
 #include "core/error.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -150,7 +152,16 @@ class Loader {
     }
     data_.num_tokens += example.tokens.size();
     data_.num_supervised += static_cast<uint64_t>(std::ranges::count(example.supervised, 1));
+    example.key = SampleKey(data_.num_records, example.tokens.size());
     data_.examples.push_back(std::move(example));
+  }
+
+  // The record's place in the file and its window: tokens [0, length).
+  static uint64_t SampleKey(uint64_t record, uint64_t length) {
+    Bytes bytes;
+    AppendLittleEndian(&bytes, record);
+    AppendLittleEndian(&bytes, length);
+    return Digest(bytes);
   }
 
   void CheckNotEmpty() const {

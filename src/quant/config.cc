@@ -6,12 +6,16 @@
 namespace amaq::quant {
 namespace {
 
-constexpr std::array<std::pair<Method, std::string_view>, 5> kMethods = {
+constexpr std::array<std::pair<Method, std::string_view>, 9> kMethods = {
     {{Method::kNone, "none"},
      {Method::kFixed, "fixed"},
      {Method::kLinear, "linear"},
      {Method::kWaterfill, "waterfill"},
-     {Method::kAmaq, "amaq"}}};
+     {Method::kAmaq, "amaq"},
+     {Method::kGroup, "group"},
+     {Method::kAqsgd, "aqsgd"},
+     {Method::kTahquant, "tahquant"},
+     {Method::kAmaqDelta, "amaq-delta"}}};
 
 template <typename Value, size_t count>
 std::optional<Value> Find(const std::array<std::pair<Value, std::string_view>, count>& table,

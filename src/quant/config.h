@@ -13,7 +13,17 @@
 
 namespace amaq::quant {
 
-enum class Method : uint32_t { kNone = 1, kFixed = 2, kLinear = 3, kWaterfill = 4, kAmaq = 5 };
+enum class Method : uint32_t {
+  kNone = 1,
+  kFixed = 2,
+  kLinear = 3,
+  kWaterfill = 4,
+  kAmaq = 5,
+  kGroup = 6,
+  kAqsgd = 7,
+  kTahquant = 8,
+  kAmaqDelta = 9,
+};
 enum class Range : uint32_t { kMinMax = 1, kAbsMax = 2, kPercentile = 3, kMae = 4, kDelayed = 5 };
 enum class Rounding : uint32_t { kNearestEven = 1, kStochastic = 2 };
 enum class TargetSchedule : uint32_t { kCosine = 1, kLinear = 2, kConstant = 3 };
@@ -26,11 +36,15 @@ std::string_view MethodName(Method method);
 std::optional<Method> ParseMethod(std::string_view name);
 std::optional<Range> ParseRange(std::string_view name);
 std::optional<TargetSchedule> ParseSchedule(std::string_view name);
+// Does it remember what it sent of each sample?
+inline bool NeedsCache(Method method) {
+  return method == Method::kAqsgd || method == Method::kAmaqDelta;
+}
 
 // The widths of the forward tensor over the run.
 struct WidthConfig {
   Method method = Method::kAmaq;
-  uint32_t bits = 4;  // fixed: the width, 2...8
+  uint32_t bits = 4;  // fixed, group, aqsgd (from 1), tahquant (most tokens', from 3): the width
   double b_min = 2;   // linear, waterfill, amaq: bits per channel
   double b_max = 8;
   double b_start = 7.7;

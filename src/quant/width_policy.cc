@@ -34,6 +34,11 @@ void ValidateAdaptation(const WidthConfig& config) {
   }
 }
 
+double LeastBits(Method method) {
+  if (method == Method::kAqsgd) return 1;
+  return method == Method::kTahquant ? 3 : 2;
+}
+
 void ValidateAmaq(const WidthConfig& config) {
   ValidateBounds(config);
   ValidateAdaptation(config);
@@ -143,7 +148,10 @@ std::unique_ptr<WidthPolicy> MakeWidthPolicy(const WidthConfig& config, int64_t 
     case Method::kNone:
       return MakeNonePolicy(count);
     case Method::kFixed:
-      RequireIn("bits", config.bits, 2, 8);
+    case Method::kGroup:
+    case Method::kAqsgd:
+    case Method::kTahquant:
+      RequireIn("bits", config.bits, LeastBits(config.method), 8);
       return MakeFixedPolicy(config, count);
     case Method::kLinear:
       ValidateBounds(config);
@@ -153,6 +161,7 @@ std::unique_ptr<WidthPolicy> MakeWidthPolicy(const WidthConfig& config, int64_t 
       ValidateBounds(config);
       return MakeWaterfillPolicy(config, count);
     case Method::kAmaq:
+    case Method::kAmaqDelta:
       ValidateAmaq(config);
       return MakeAmaqPolicy(config, count);
   }

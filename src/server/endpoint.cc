@@ -123,9 +123,31 @@ void CheckModel(const OpenRequest& request, const models::Fingerprint& own,
       "-", Hex(own.boundary), "; model.allow_mixed_formats in the server's config lets them meet");
 }
 
-train::CutOptions CutOf(const OpenRequest& request) {
+// Options of the methods that the server takes part in beyond reading widths.
+void TakeMethod(const transport::QuantRequest& quant, const config::ServerFileConfig& config,
+                train::CutOptions* cut) {
+  const std::optional<quant::Method> method = quant::ParseMethod(quant.method);
+  if (!method) Refuse("quant.method '", quant.method, "' of the client is unknown");
+  cut->method = *method;
+  if (quant.group_size < 32 || quant.group_size > 128 || quant.group_size % 8 != 0) {
+    Refuse("quant.group_size is ", quant.group_size,
+           " at the client, a multiple of 8 from 32 to 128 here");
+  }
+  cut->group_size = quant.group_size;
+  if (!quant::NeedsCache(*method)) return;
+  if (quant.cache_bytes < 1 || quant.cache_bytes > config.limits.max_cache_bytes) {
+    Refuse("quant.cache_bytes is ", quant.cache_bytes,
+           " at the client, limits.max_cache_bytes of the server is ",
+           config.limits.max_cache_bytes);
+  }
+  cut->cache_bytes = quant.cache_bytes;
+  cut->cache_dir = config.server.cache_dir;
+}
+
+train::CutOptions CutOf(const OpenRequest& request, const config::ServerFileConfig& config) {
   const transport::QuantRequest& quant = request.quant;
   train::CutOptions cut;
+  TakeMethod(quant, config, &cut);
   cut.wire_dtype = WireDtype(quant.wire_dtype);
   const std::optional<quant::Range> range = quant::ParseRange(quant.range);
   if (!range || *range == quant::Range::kDelayed) {
@@ -221,7 +243,7 @@ class SessionTable : public transport::Endpoint {
     CheckModel(request, models::FingerprintOf(model_, request.client_blocks),
                config_.model.allow_mixed_formats);
     const models::StageOptions stage = StageOf(request, config_.device);
-    EngineOptions options{CutOf(request),
+    EngineOptions options{CutOf(request, config_),
                           {request.optimizer.beta1, request.optimizer.beta2, request.optimizer.eps,
                            request.optimizer.weight_decay},
                           stage.lora,

@@ -40,6 +40,7 @@ void CheckTensor(const Message& message, const models::Stage& stage, const Engin
 Engine::Engine(std::unique_ptr<models::Stage> stage, const EngineOptions& options, uint32_t epoch)
     : stage_(std::move(stage)),
       options_(options),
+      coder_(options.cut),
       optimizer_(stage_->adapters(), options.optimizer),
       ledger_(epoch) {
   if (options.gradient_gate) {
@@ -114,9 +115,14 @@ Engine::Incoming Engine::Receive(Message* received, bool is_training) {
                               train::NumCodedRows(options_.cut, incoming.supervision.segments),
                               &message.sections);
   }
-  incoming.x = train::DecodeActivation(
-      options_.cut, message.sections, raw_dtype, incoming.supervision.segments, incoming.widths,
-      stage_->spec().hidden, stage_->device(), stage_->scalar_type());
+  const std::vector<uint32_t>& segments = incoming.supervision.segments;
+  std::optional<quant::SampleContext> samples;
+  if (is_training) {
+    samples = {segments, {}, {message.key.step, message.key.attempt, message.key.micro_batch}};
+  }
+  incoming.x = coder_.DecodeActivation(message.sections, raw_dtype, segments, incoming.widths,
+                                       stage_->spec().hidden, stage_->device(),
+                                       stage_->scalar_type(), samples);
   return incoming;
 }
 
@@ -180,7 +186,7 @@ void Engine::AttachGradient(const at::Tensor& gradient, const train::GradientRow
   const bool is_own = gradient_gate_ != nullptr && !forward_widths.empty();
   std::vector<uint8_t> widths = train::GradientWidths(options_.cut, forward_widths);
   if (is_own) widths.assign(gradient_gate_->widths().begin(), gradient_gate_->widths().end());
-  train::CodedTensor coded = train::EncodeGradient(options_.cut, gradient, plan, widths,
+  train::CodedTensor coded = coder_.EncodeGradient(gradient, plan, widths,
                                                    {request.key.step, request.key.micro_batch});
   if (is_own && !coded.raw_dtype) {
     gradient_gate_->Observe({train::SentRanges(coded.sections, widths), {}, {}}, 1);
@@ -223,6 +229,7 @@ void Engine::Commit(const Message& message, const Reply& reply) {
   const auto* commit = std::get_if<transport::CommitInfo>(&message.item);
   if (commit == nullptr) Throw(Code::kInvalidArgument, "a COMMIT without its decision");
   if (commit->skip) {
+    coder_.TakeBackStep(ledger_.step());
     optimizer_.ZeroGradients();
     if (gradient_gate_ != nullptr) gradient_gate_->Discard();
   } else {
@@ -232,6 +239,7 @@ void Engine::Commit(const Message& message, const Reply& reply) {
     }
     optimizer_.Step(commit->clip_scale, commit->learning_rate);
     if (gradient_gate_ != nullptr) gradient_gate_->Commit();
+    coder_.KeepSteps(ledger_.step() + 1);
   }
   Message answer = Answer(message, Phase::kCommitted);
   answer.item = transport::CommittedInfo{ledger_.step() + 1};
@@ -240,6 +248,7 @@ void Engine::Commit(const Message& message, const Reply& reply) {
 }
 
 void Engine::Abort(const Reply& /*reply*/) {
+  coder_.TakeBackStep(ledger_.step());
   optimizer_.ZeroGradients();
   is_step_finite_ = true;
   if (gradient_gate_ != nullptr) gradient_gate_->Discard();

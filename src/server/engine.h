@@ -73,6 +73,7 @@ class Engine : public transport::Session {
 
   std::unique_ptr<models::Stage> stage_;
   const EngineOptions options_;
+  train::CutCoder coder_;
   train::AdamW optimizer_;
   transport::StepLedger ledger_;
   train::VersionedWidths received_widths_;

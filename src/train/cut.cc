@@ -9,49 +9,36 @@
 #include "core/check.h"
 #include "core/rng.h"
 #include "quant/range_modes.h"
+#include "io/scratch_file.h"
 #include "tensor/bridge.h"
 
 namespace amaq::train {
 namespace {
-
-uint64_t TotalBytes(const std::vector<Section>& sections) {
-  uint64_t total = 0;
-  for (const Section& section : sections) total += section.bytes.size();
-  return total;
-}
 
 // The codec reads fp32, bf16 and fp16; fp64 (tests) is narrowed.
 at::Tensor CodecInput(const at::Tensor& x) {
   return tensor::OnHost(x.scalar_type() == at::kDouble ? x.to(at::kFloat) : x);
 }
 
-CodedTensor EncodeMatrix(const at::Tensor& host, DType wire_dtype, std::span<const uint8_t> widths,
-                         const quant::RowPlan& rows, const quant::EncodeOptions& options) {
-  const MatrixView view = tensor::ViewMatrix(host);
-  CodedTensor coded;
-  if (widths.empty()) {
-    coded.raw_dtype = wire_dtype;
-    coded.sections = quant::EncodeRaw(view, wire_dtype);
-    return coded;
-  }
-  coded.sections = quant::Encode(view, widths, rows, options);
-  const auto bf16_bytes = static_cast<uint64_t>(view.rows * view.channels) * 2;
-  if (TotalBytes(coded.sections) >= bf16_bytes) {
-    coded.raw_dtype = DType::kBF16;
-    coded.sections = quant::EncodeRaw(view, DType::kBF16);
-  }
-  return coded;
-}
+// The cache's place on disk.
+class ScratchStorage final : public quant::CacheStorage {
+ public:
+  ScratchStorage(std::string folder, uint64_t max_bytes)
+      : file_(io::ScratchFile::Create(folder, max_bytes)) {}
+  std::span<uint8_t> Grow(uint64_t bytes) override { return file_->Grow(bytes); }
 
-void DecodeMatrix(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
-                  std::span<const uint8_t> widths, const quant::RowPlan& rows, at::Tensor& out) {
-  const int64_t num_rows = out.size(0);
-  const int64_t channels = out.size(1);
-  if (raw_dtype) {
-    quant::DecodeRaw(sections, *raw_dtype, num_rows, channels, tensor::Floats(out));
-  } else {
-    quant::Decode(sections, widths, rows, num_rows, channels, tensor::Floats(out));
+ private:
+  const std::unique_ptr<io::ScratchFile> file_;
+};
+
+std::unique_ptr<quant::Coder> CoderOf(const CutOptions& options, quant::TensorKind kind) {
+  std::unique_ptr<quant::CacheStorage> storage;
+  if (quant::NeedsCache(options.method) && kind == quant::TensorKind::kActivation) {
+    storage = std::make_unique<ScratchStorage>(options.cache_dir, options.cache_bytes);
   }
+  return quant::MakeCoder({options.method, options.wire_dtype, options.range, options.group_size,
+                           options.cache_bytes, options.nested, options.range_percentile},
+                          kind, std::move(storage));
 }
 
 }  // namespace
@@ -64,53 +51,81 @@ uint64_t NumCodedRows(const CutOptions& options, std::span<const uint32_t> segme
 std::vector<uint8_t> GradientWidths(const CutOptions& options,
                                     std::span<const uint8_t> forward_widths) {
   std::vector<uint8_t> widths(forward_widths.begin(), forward_widths.end());
+  constexpr int32_t kTahquantBits = 6;  // TAH-Quant's own choice
+  const bool is_tahquant = options.method == quant::Method::kTahquant;
   for (uint8_t& width : widths) {
+    const int32_t same = is_tahquant ? kTahquantBits : width;
     const int32_t wanted = options.gradient_bits ? static_cast<int32_t>(*options.gradient_bits)
-                                                 : width + options.gradient_bits_offset;
+                                                 : same + options.gradient_bits_offset;
     width = static_cast<uint8_t>(std::clamp(wanted, 2, 8));
   }
   return widths;
 }
 
-CodedTensor EncodeActivation(const CutOptions& options, const at::Tensor& x,
-                             std::span<const uint32_t> segments, std::span<const uint8_t> widths) {
-  const std::vector<uint32_t> sinks = SinkRows(segments, options.sink_tokens);
-  quant::EncodeOptions encode{options.range, quant::Rounding::kNearestEven, 0,
-                              options.range_percentile};
-  encode.nested = options.nested;
-  return EncodeMatrix(CodecInput(x), options.wire_dtype, widths, {sinks, {}}, encode);
+CutCoder::CutCoder(const CutOptions& options)
+    : options_(options),
+      activation_(CoderOf(options, quant::TensorKind::kActivation)),
+      gradient_(CoderOf(options, quant::TensorKind::kGradient)) {}
+
+CodedTensor CutCoder::EncodeActivation(const at::Tensor& x, std::span<const uint32_t> segments,
+                                       std::span<const uint8_t> widths,
+                                       const std::optional<quant::SampleContext>& samples,
+                                       KeepDecoded keep) {
+  const std::vector<uint32_t> sinks = SinkRows(segments, options_.sink_tokens);
+  const at::Tensor host = CodecInput(x);
+  CodedTensor coded;
+  std::span<float> decoded;
+  if (keep == KeepDecoded::kYes) {
+    coded.decoded = tensor::EmptyFloats(host.size(0), host.size(1));
+    decoded = tensor::Floats(coded.decoded);
+  }
+  quant::CodedMatrix sent =
+      activation_->Encode(tensor::ViewMatrix(host),
+                          {.widths = widths, .rows = {sinks, {}}, .samples = samples}, decoded);
+  coded.sections = std::move(sent.sections);
+  coded.raw_dtype = sent.raw_dtype;
+  return coded;
 }
 
-at::Tensor DecodeActivation(const CutOptions& options, const std::vector<Section>& sections,
-                            std::optional<DType> raw_dtype, std::span<const uint32_t> segments,
-                            std::span<const uint8_t> widths, int64_t channels, at::Device device,
-                            at::ScalarType type) {
+at::Tensor CutCoder::DecodeActivation(const std::vector<Section>& sections,
+                                      std::optional<DType> raw_dtype,
+                                      std::span<const uint32_t> segments,
+                                      std::span<const uint8_t> widths, int64_t channels,
+                                      at::Device device, at::ScalarType type,
+                                      const std::optional<quant::SampleContext>& samples) {
   AMAQ_CHECK(!segments.empty());
-  const std::vector<uint32_t> sinks = SinkRows(segments, options.sink_tokens);
+  const std::vector<uint32_t> sinks = SinkRows(segments, options_.sink_tokens);
   at::Tensor out = tensor::EmptyFloats(segments.back(), channels);
-  DecodeMatrix(sections, raw_dtype, widths, {sinks, {}}, out);
+  activation_->Decode(sections, raw_dtype,
+                      {.widths = widths, .rows = {sinks, {}}, .samples = samples}, segments.back(),
+                      channels, tensor::Floats(out));
   return out.to(device, type);
 }
 
-CodedTensor EncodeGradient(const CutOptions& options, const at::Tensor& gradient,
-                           const GradientRows& plan, std::span<const uint8_t> widths,
-                           const MicroBatchId& id) {
+CodedTensor CutCoder::EncodeGradient(const at::Tensor& gradient, const GradientRows& plan,
+                                     std::span<const uint8_t> widths, const MicroBatchId& id) {
   const at::Tensor sent =
       CodecInput(gradient.index_select(0, tensor::FromRows(plan.rows, gradient.device())));
   constexpr uint32_t kBackwardDirection = 2;  // transport::Direction::kBackward
-  return EncodeMatrix(sent, options.wire_dtype, widths, {plan.sink_rows, plan.rows},
-                      {options.range, options.gradient_rounding,
-                       StochasticRoundingKey(options.seed, options.cut, kBackwardDirection, id.step,
-                                             id.micro_batch),
-                       options.range_percentile});
+  const uint64_t key = StochasticRoundingKey(options_.seed, options_.cut, kBackwardDirection,
+                                             id.step, id.micro_batch);
+  quant::CodedMatrix coded = gradient_->Encode(tensor::ViewMatrix(sent),
+                                               {.widths = widths,
+                                                .rows = {plan.sink_rows, plan.rows},
+                                                .rounding = options_.gradient_rounding,
+                                                .rounding_key = key},
+                                               {});
+  return {std::move(coded.sections), coded.raw_dtype, {}};
 }
 
-at::Tensor DecodeGradient(const CutOptions& /*options*/, const std::vector<Section>& sections,
-                          std::optional<DType> raw_dtype, const GradientRows& plan,
-                          int64_t num_rows, std::span<const uint8_t> widths, int64_t channels,
-                          at::Device device, at::ScalarType type) {
-  at::Tensor sent = tensor::EmptyFloats(static_cast<int64_t>(plan.rows.size()), channels);
-  DecodeMatrix(sections, raw_dtype, widths, {plan.sink_rows, plan.rows}, sent);
+at::Tensor CutCoder::DecodeGradient(const std::vector<Section>& sections,
+                                    std::optional<DType> raw_dtype, const GradientRows& plan,
+                                    int64_t num_rows, std::span<const uint8_t> widths,
+                                    int64_t channels, at::Device device, at::ScalarType type) {
+  const auto sent_rows = static_cast<int64_t>(plan.rows.size());
+  at::Tensor sent = tensor::EmptyFloats(sent_rows, channels);
+  gradient_->Decode(sections, raw_dtype, {.widths = widths, .rows = {plan.sink_rows, plan.rows}},
+                    sent_rows, channels, tensor::Floats(sent));
   at::Tensor out = at::zeros({num_rows, channels}, at::TensorOptions().dtype(type).device(device));
   out.index_copy_(0, tensor::FromRows(plan.rows, device), sent.to(device, type));
   return out;
@@ -125,6 +140,8 @@ std::vector<double> SentRanges(const std::vector<Section>& sections,
   }
   return range;
 }
+void CutCoder::KeepSteps(uint64_t step) { activation_->Keep({step, 0, 0}); }
+void CutCoder::TakeBackStep(uint64_t step) { activation_->TakeBack({step, 0, 0}); }
 
 namespace {
 
@@ -195,10 +212,8 @@ quant::ChannelStats GatherStats(const CutOptions& options, const StatsInput& inp
   if (!input.wants_error_dot) return stats;
   stats.error_dot.assign(channels, 0);
   if (input.coded.raw_dtype) return stats;
-  const at::Tensor decoded_tensor =
-      DecodeActivation(options, input.coded.sections, std::nullopt, input.segments, input.widths,
-                       static_cast<int64_t>(channels), at::kCPU, at::kFloat);
-  const std::span<const float> decoded = tensor::Floats(decoded_tensor);
+  const std::span<const float> decoded =
+      tensor::Floats(static_cast<const at::Tensor&>(input.coded.decoded));
   const quant::DecodedRanges sent = quant::ReadRanges(input.coded.sections, input.widths);
   for (const uint32_t row : rows) {
     for (size_t c = 0; c < channels; ++c) {

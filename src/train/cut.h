@@ -1,11 +1,13 @@
 #ifndef AMAQ_TRAIN_CUT_H_
 #define AMAQ_TRAIN_CUT_H_
 
-// What both parties must agree on about a cut: which rows cross, at which widths, and how a tensor
-// becomes sections and back. Also the per-channel sums that the gate learns from. No network here.
+// What both parties must agree on about a cut: which rows cross, at which widths, and which coders
+// turn a tensor into sections and back (quant/coder.h). Also the per-channel sums that the gate
+// learns from. No network here.
 // Thread-compatible. Source: design "The wire" sections 2 and 3, AMAQ page sections 3, 4 and 6.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,6 +16,7 @@
 #include "core/dtype.h"
 #include "core/section.h"
 #include "quant/codec.h"
+#include "quant/coder.h"
 #include "quant/rows.h"
 #include "quant/width_policy.h"
 #include "tensor/aten.h"
@@ -21,6 +24,7 @@
 namespace amaq::train {
 
 struct CutOptions {
+  quant::Method method = quant::Method::kAmaq;
   DType wire_dtype = DType::kBF16;  // of raw tensors
   quant::Range range = quant::Range::kMinMax;
   uint32_t sink_tokens = 1;
@@ -32,6 +36,9 @@ struct CutOptions {
   quant::Rounding gradient_rounding = quant::Rounding::kStochastic;
   uint64_t seed = 0;
   uint32_t cut = 0;
+  uint32_t group_size = 64;  // method group: channels that share a range
+  uint64_t cache_bytes = 0;  // methods with a cache of samples: its size
+  std::string cache_dir;     // and the folder of its file; not agreed, each party has its own
 };
 
 using quant::GradientRows;
@@ -55,30 +62,52 @@ struct MicroBatchId {
   uint32_t micro_batch = 0;
 };
 
-// Activation x [N, H] on any device. Empty widths: raw. A coded message that would not be smaller
-// than bf16 is sent raw as bf16: then `raw_dtype` says so.
+// A tensor as it crosses. decoded: what the receiver sees, fp32 [N, H] on the host, if asked for.
 struct CodedTensor {
   std::vector<Section> sections;
   std::optional<DType> raw_dtype;  // set: a kRaw section of that type
+  at::Tensor decoded;
 };
-CodedTensor EncodeActivation(const CutOptions& options, const at::Tensor& x,
-                             std::span<const uint32_t> segments, std::span<const uint8_t> widths);
-at::Tensor DecodeActivation(const CutOptions& options, const std::vector<Section>& sections,
-                            std::optional<DType> raw_dtype, std::span<const uint32_t> segments,
+enum class KeepDecoded { kNo, kYes };
+
+// The coders of both directions of a cut, with what they remember. Lane-bound.
+class CutCoder {
+ public:
+  // Errors: as quant::MakeCoder and io::ScratchFile::Create.
+  explicit CutCoder(const CutOptions& options);
+
+  // Activation x [N, H] on any device. Empty widths: raw. samples: of a training message, nullopt
+  // for evaluation and generation.
+  CodedTensor EncodeActivation(const at::Tensor& x, std::span<const uint32_t> segments,
+                               std::span<const uint8_t> widths,
+                               const std::optional<quant::SampleContext>& samples = {},
+                               KeepDecoded keep = KeepDecoded::kNo);
+  at::Tensor DecodeActivation(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
+                              std::span<const uint32_t> segments, std::span<const uint8_t> widths,
+                              int64_t channels, at::Device device, at::ScalarType type,
+                              const std::optional<quant::SampleContext>& samples = {});
+
+  // The same for gradient [N, H]; only plan.rows cross, the others come back as zero.
+  CodedTensor EncodeGradient(const at::Tensor& gradient, const GradientRows& plan,
+                             std::span<const uint8_t> widths, const MicroBatchId& id);
+  at::Tensor DecodeGradient(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
+                            const GradientRows& plan, int64_t num_rows,
                             std::span<const uint8_t> widths, int64_t channels, at::Device device,
                             at::ScalarType type);
 
-// The same for gradient [N, H]; only plan.rows cross, the others come back as zero.
-CodedTensor EncodeGradient(const CutOptions& options, const at::Tensor& gradient,
-                           const GradientRows& plan, std::span<const uint8_t> widths,
-                           const MicroBatchId& id);
-at::Tensor DecodeGradient(const CutOptions& options, const std::vector<Section>& sections,
-                          std::optional<DType> raw_dtype, const GradientRows& plan,
-                          int64_t num_rows, std::span<const uint8_t> widths, int64_t channels,
-                          at::Device device, at::ScalarType type);
+  // The steps before `step` are applied / the attempt of `step` under way leaves no trace.
+  void KeepSteps(uint64_t step);
+  void TakeBackStep(uint64_t step);
+
+ private:
+  const CutOptions options_;
+  const std::unique_ptr<quant::Coder> activation_;
+  const std::unique_ptr<quant::Coder> gradient_;
+};
 
 // What the gate learns from one micro-batch: x the activation as it was sent from, coded its
-// message, gradient the decoded one with its sections (for its rounding noise).
+// message (decoded where wants_error_dot), gradient the decoded one with its sections (for its
+// rounding noise).
 struct StatsInput {
   const at::Tensor& x;
   const CodedTensor& coded;

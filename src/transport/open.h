@@ -26,13 +26,15 @@ struct ModelFingerprint {
 struct QuantRequest {
   std::string method = "none";
   std::string wire_dtype = "bf16";  // of raw tensors
-  uint32_t bits = 8;                // fixed
+  uint32_t bits = 8;                // fixed, group, aqsgd, tahquant
   double b_min = 2, b_max = 8, b_start = 7.7, target_bits = 3;
   std::string range = "minmax";
   uint32_t sink_tokens = 1;
   std::string gradient_bits = "same";  // "same", "own" or a number
   int32_t gradient_bits_offset = 0;
   std::string gradient_rounding = "stochastic";
+  uint32_t group_size = 64;  // group
+  uint64_t cache_bytes = 0;  // aqsgd, amaq-delta: of each party's cache; 0 with other methods
   std::string entropy = "off";      // wire.entropy
   double gradient_target_bits = 3;  // own, with the three below
   std::string schedule = "cosine";

@@ -21,6 +21,8 @@ void ToProto(const QuantRequest& quant, v1::QuantRequest* out) {
   out->set_gradient_bits(quant.gradient_bits);
   out->set_gradient_bits_offset(quant.gradient_bits_offset);
   out->set_gradient_rounding(quant.gradient_rounding);
+  out->set_group_size(quant.group_size);
+  out->set_cache_bytes(quant.cache_bytes);
   out->set_entropy(quant.entropy);
   out->set_gradient_target_bits(quant.gradient_target_bits);
   out->set_schedule(quant.schedule);
@@ -41,6 +43,8 @@ QuantRequest FromProto(const v1::QuantRequest& in) {
           .gradient_bits = in.gradient_bits(),
           .gradient_bits_offset = in.gradient_bits_offset(),
           .gradient_rounding = in.gradient_rounding(),
+          .group_size = in.group_size(),
+          .cache_bytes = in.cache_bytes(),
           .entropy = in.entropy(),
           .gradient_target_bits = in.gradient_target_bits(),
           .schedule = in.schedule(),

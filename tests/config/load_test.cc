@@ -133,7 +133,8 @@ TEST(LoadTest, ValueOutOfRangeNamesFileLineKeyValueAndLimit) {
   EXPECT_EQ(LoadError("wire: {chunk_bytes: 65535}\n"),
             "x.yaml:1: wire.chunk_bytes must be a whole number from 65536 to 4194304, got 65535");
   EXPECT_EQ(LoadError("quant:\n  method: amak\n"),
-            "x.yaml:2: quant.method must be one of none, fixed, linear, waterfill, amaq, got amak; "
+            "x.yaml:2: quant.method must be one of none, fixed, linear, waterfill, group, aqsgd, "
+            "tahquant, amaq, amaq-delta, got amak; "
             "did you mean amaq?");
   EXPECT_THAT(LoadError("quant:\n  gradient:\n    bits: 9\n"), HasSubstr("got 9"));
 }

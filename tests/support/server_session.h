@@ -81,9 +81,9 @@ inline transport::Message RawForward(uint64_t step = 0, uint64_t seed = 1) {
                                          transport::Direction::kForward};
   train::CutOptions options;
   options.wire_dtype = DType::kF32;
-  message.sections =
-      train::EncodeActivation(options, TinyActivation(seed), TinySupervision().segments, {})
-          .sections;
+  message.sections = train::CutCoder(options)
+                         .EncodeActivation(TinyActivation(seed), TinySupervision().segments, {})
+                         .sections;
   train::AppendSupervision(TinySupervision(), &message.sections);
   return message;
 }
@@ -94,7 +94,7 @@ inline transport::Message CodedForward(uint64_t version, const std::vector<uint8
   message.gate.version = version;
   message.sections = {{SectionKind::kWidths, widths}};
   const train::CodedTensor coded =
-      train::EncodeActivation({}, TinyActivation(), TinySupervision().segments, widths);
+      train::CutCoder({}).EncodeActivation(TinyActivation(), TinySupervision().segments, widths);
   EXPECT_FALSE(coded.raw_dtype.has_value());
   message.sections.insert(message.sections.end(), coded.sections.begin(), coded.sections.end());
   train::AppendSupervision(TinySupervision(), &message.sections);

@@ -35,8 +35,8 @@ at::Tensor Sample(at::ScalarType type = at::kFloat) {
 
 at::Tensor DecodedActivation(const CutOptions& options, const CodedTensor& coded,
                              std::span<const uint8_t> widths, at::ScalarType type = at::kFloat) {
-  return DecodeActivation(options, coded.sections, coded.raw_dtype, kSegments, widths, kChannels,
-                          at::kCPU, type);
+  return CutCoder(options).DecodeActivation(coded.sections, coded.raw_dtype, kSegments, widths,
+                                            kChannels, at::kCPU, type);
 }
 
 // Of each segment, what was supervised: nothing, a span, the last row but one, a span.
@@ -46,8 +46,8 @@ GradientRows SomePlan(uint32_t sink_tokens = 1) {
 
 at::Tensor DecodedGradient(const CutOptions& options, const CodedTensor& coded,
                            const GradientRows& plan, std::span<const uint8_t> widths) {
-  return DecodeGradient(options, coded.sections, coded.raw_dtype, plan, kRows, widths, kChannels,
-                        at::kCPU, at::kFloat);
+  return CutCoder(options).DecodeGradient(coded.sections, coded.raw_dtype, plan, kRows, widths,
+                                          kChannels, at::kCPU, at::kFloat);
 }
 
 // Everything but the coded rows of `actual` within the format's error bound of `expected`, where
@@ -148,7 +148,7 @@ TEST(ActivationTest, RawFp32ComesBackBitForBit) {
   options.wire_dtype = DType::kF32;
   const at::Tensor x = Sample();
 
-  const CodedTensor coded = EncodeActivation(options, x, kSegments, {});
+  const CodedTensor coded = CutCoder(options).EncodeActivation(x, kSegments, {});
 
   EXPECT_EQ(coded.raw_dtype, DType::kF32);
   EXPECT_TRUE(BitEqual(DecodedActivation(options, coded, {}), x));
@@ -158,8 +158,8 @@ TEST(ActivationTest, RawBf16OfABf16ModelComesBackBitForBitAndRoundsFp32) {
   const CutOptions options;
   const at::Tensor x = Sample(at::kBFloat16);
 
-  const CodedTensor coded = EncodeActivation(options, x, kSegments, {});
-  const CodedTensor rounded = EncodeActivation(options, Sample(), kSegments, {});
+  const CodedTensor coded = CutCoder(options).EncodeActivation(x, kSegments, {});
+  const CodedTensor rounded = CutCoder(options).EncodeActivation(Sample(), kSegments, {});
 
   EXPECT_EQ(coded.raw_dtype, DType::kBF16);
   EXPECT_TRUE(BitEqual(DecodedActivation(options, coded, {}, at::kBFloat16), x));
@@ -171,7 +171,7 @@ TEST(ActivationTest, CodedRowsComeBackWithinTheirBoundAndSinksAsBf16) {
   const std::vector<uint8_t> widths = Widths();
   const at::Tensor x = Sample();
 
-  const CodedTensor coded = EncodeActivation(options, x, kSegments, widths);
+  const CodedTensor coded = CutCoder(options).EncodeActivation(x, kSegments, widths);
   const at::Tensor decoded = DecodedActivation(options, coded, widths);
 
   ASSERT_FALSE(coded.raw_dtype.has_value());
@@ -187,12 +187,12 @@ TEST(ActivationTest, ASinkRowDoesNotWidenTheRanges) {
   const CutOptions options;
   const std::vector<uint8_t> widths = Widths();
   const at::Tensor x = Sample();
-  const CodedTensor before = EncodeActivation(options, x, kSegments, widths);
+  const CodedTensor before = CutCoder(options).EncodeActivation(x, kSegments, widths);
 
   x[30].mul_(1000);
-  const CodedTensor after = EncodeActivation(options, x, kSegments, widths);
+  const CodedTensor after = CutCoder(options).EncodeActivation(x, kSegments, widths);
   x[31].mul_(1000);
-  const CodedTensor widened = EncodeActivation(options, x, kSegments, widths);
+  const CodedTensor widened = CutCoder(options).EncodeActivation(x, kSegments, widths);
 
   const auto steps = [&](const CodedTensor& coded) {
     return quant::ReadRanges(coded.sections, widths).step;
@@ -207,9 +207,9 @@ TEST(ActivationTest, AMessageThatWouldNotBeSmallerThanBf16IsSentAsBf16) {
   const std::vector<uint32_t> two_rows = {0, 2};  // one sink row and one coded row
   const at::Tensor x = Sample().narrow(0, 0, 2);
 
-  const CodedTensor coded = EncodeActivation(options, x, two_rows, widths);
-  const at::Tensor decoded = DecodeActivation(options, coded.sections, coded.raw_dtype, two_rows,
-                                              widths, kChannels, at::kCPU, at::kFloat);
+  const CodedTensor coded = CutCoder(options).EncodeActivation(x, two_rows, widths);
+  const at::Tensor decoded = CutCoder(options).DecodeActivation(
+      coded.sections, coded.raw_dtype, two_rows, widths, kChannels, at::kCPU, at::kFloat);
 
   ASSERT_EQ(coded.raw_dtype, DType::kBF16);
   ASSERT_EQ(coded.sections.size(), 1u);
@@ -229,7 +229,8 @@ TEST(ActivationTest, FallsBackExactlyWhereTheCodedMessageWouldReachBf16) {
       coded_bytes += section.bytes.size();
     }
 
-    const bool is_raw = EncodeActivation(options, x, segments, widths).raw_dtype.has_value();
+    const bool is_raw =
+        CutCoder(options).EncodeActivation(x, segments, widths).raw_dtype.has_value();
 
     EXPECT_EQ(is_raw, coded_bytes >= rows * kChannels * 2) << rows << " rows";
   }
@@ -249,7 +250,7 @@ TEST(ActivationTest, OfTwoMessagesOfTheSameSizeTheExactOneIsSent) {
   }
   ASSERT_EQ(coded_bytes, 80u);
 
-  EXPECT_EQ(EncodeActivation({}, x, segments, widths).raw_dtype, DType::kBF16);
+  EXPECT_EQ(CutCoder({}).EncodeActivation(x, segments, widths).raw_dtype, DType::kBF16);
 }
 
 TEST(ActivationTest, SegmentsOfOneTokenCrossAsSinksAlone) {
@@ -257,9 +258,9 @@ TEST(ActivationTest, SegmentsOfOneTokenCrossAsSinksAlone) {
   const std::vector<uint32_t> segments = {0, 1, 2, 3};
   const at::Tensor x = Sample().narrow(0, 0, 3);
 
-  const CodedTensor coded = EncodeActivation(options, x, segments, Widths());
-  const at::Tensor decoded = DecodeActivation(options, coded.sections, coded.raw_dtype, segments,
-                                              Widths(), kChannels, at::kCPU, at::kFloat);
+  const CodedTensor coded = CutCoder(options).EncodeActivation(x, segments, Widths());
+  const at::Tensor decoded = CutCoder(options).DecodeActivation(
+      coded.sections, coded.raw_dtype, segments, Widths(), kChannels, at::kCPU, at::kFloat);
 
   EXPECT_TRUE(BitEqual(decoded, x.to(at::kBFloat16).to(at::kFloat)));
 }
@@ -268,7 +269,7 @@ TEST(ActivationTest, AnFp64TensorIsNarrowedAndDecodesIntoTheAskedType) {
   CutOptions options;
   options.wire_dtype = DType::kF32;
 
-  const CodedTensor coded = EncodeActivation(options, Sample(at::kDouble), kSegments, {});
+  const CodedTensor coded = CutCoder(options).EncodeActivation(Sample(at::kDouble), kSegments, {});
 
   EXPECT_TRUE(BitEqual(DecodedActivation(options, coded, {}, at::kDouble), Sample(at::kDouble)));
 }
@@ -279,7 +280,7 @@ TEST(ActivationTest, AValueThatIsNotFiniteIsRefusedWithItsRowAndChannel) {
 
   for (const std::vector<uint8_t>& widths : {Widths(), std::vector<uint8_t>{}}) {
     try {
-      EncodeActivation({}, x, kSegments, widths);
+      CutCoder({}).EncodeActivation(x, kSegments, widths);
       FAIL() << "a NaN was coded";
     } catch (const quant::NonFiniteError& error) {
       EXPECT_EQ(error.row(), 17u);
@@ -294,7 +295,7 @@ TEST(GradientTest, RawFp32ComesBackBitForBitWithZerosWhereNothingWasSent) {
   const GradientRows plan = SomePlan();
   const at::Tensor gradient = Sample();
 
-  const CodedTensor coded = EncodeGradient(options, gradient, plan, {}, {7, 1});
+  const CodedTensor coded = CutCoder(options).EncodeGradient(gradient, plan, {}, {7, 1});
   const at::Tensor decoded = DecodedGradient(options, coded, plan, {});
 
   EXPECT_EQ(coded.sections[0].bytes.size(), plan.rows.size() * kChannels * 4);
@@ -311,7 +312,7 @@ TEST(GradientTest, CodedRowsComeBackWithinAStepAndSinksAsBf16) {
   const GradientRows plan = SomePlan();
   const at::Tensor gradient = Sample();
 
-  const CodedTensor coded = EncodeGradient(options, gradient, plan, widths, {7, 1});
+  const CodedTensor coded = CutCoder(options).EncodeGradient(gradient, plan, widths, {7, 1});
   const at::Tensor decoded = DecodedGradient(options, coded, plan, widths);
 
   ASSERT_FALSE(coded.raw_dtype.has_value());
@@ -334,7 +335,7 @@ TEST(GradientTest, RoundsToNearestWhenToldSo) {
   const std::vector<uint8_t> widths = Widths();
   const GradientRows plan = SomePlan(0);
 
-  const CodedTensor coded = EncodeGradient(options, Sample(), plan, widths, {7, 1});
+  const CodedTensor coded = CutCoder(options).EncodeGradient(Sample(), plan, widths, {7, 1});
 
   ExpectWithinBound(DecodedGradient(options, coded, plan, widths), Sample(), plan.rows,
                     quant::ReadRanges(coded.sections, widths), widths, 1);
@@ -347,7 +348,7 @@ TEST(GradientTest, StochasticRoundingIsKeyedBySeedCutStepAndMicroBatch) {
   const std::vector<uint8_t> widths = Widths();
   const GradientRows plan = SomePlan();
   const auto codes = [&](const CutOptions& with, const MicroBatchId& id) {
-    return *FindSection(EncodeGradient(with, Sample(), plan, widths, id).sections,
+    return *FindSection(CutCoder(with).EncodeGradient(Sample(), plan, widths, id).sections,
                         SectionKind::kCodes);
   };
   const Bytes before = codes(options, {7, 1});
@@ -372,7 +373,7 @@ TEST(GradientTest, TheCounterOfARowIsItsNumberInTheWholeMicroBatch) {
   const GradientRows plan = SomePlan();
   const at::Tensor sent = Sample().index_select(0, tensor::FromRows(plan.rows, at::kCPU));
 
-  const CodedTensor coded = EncodeGradient(options, Sample(), plan, widths, {7, 1});
+  const CodedTensor coded = CutCoder(options).EncodeGradient(Sample(), plan, widths, {7, 1});
 
   const std::vector<Section> expected = quant::Encode(
       tensor::ViewMatrix(sent), widths, {plan.sink_rows, plan.rows},
@@ -386,7 +387,7 @@ TEST(GradientTest, TheCounterOfARowIsItsNumberInTheWholeMicroBatch) {
 TEST(GradientTest, WithoutSupervisedRowsAnEmptyMessageDecodesToZeros) {
   const GradientRows plan = PlanGradientRows(kSegments, {}, 1);
   for (const std::vector<uint8_t>& widths : {Widths(), std::vector<uint8_t>{}}) {
-    const CodedTensor coded = EncodeGradient({}, Sample(), plan, widths, {7, 1});
+    const CodedTensor coded = CutCoder({}).EncodeGradient(Sample(), plan, widths, {7, 1});
 
     const at::Tensor decoded = DecodedGradient({}, coded, plan, widths);
 
@@ -401,7 +402,7 @@ TEST(GradientTest, AValueThatIsNotFiniteIsNamedByItsPlaceAmongTheRowsSent) {
   gradient[32][5].fill_(INFINITY);
 
   try {
-    EncodeGradient({}, gradient, plan, Widths(), {7, 1});
+    CutCoder({}).EncodeGradient(gradient, plan, Widths(), {7, 1});
     FAIL() << "an infinity was coded";
   } catch (const quant::NonFiniteError& error) {
     EXPECT_EQ(plan.rows[error.row()], 32u);
@@ -414,7 +415,7 @@ TEST(GradientTest, ARowThatIsNotSentMayHoldAnything) {
   const at::Tensor gradient = Sample();
   gradient[60].fill_(NAN);
 
-  EXPECT_NO_THROW(EncodeGradient({}, gradient, plan, Widths(), {7, 1}));
+  EXPECT_NO_THROW(CutCoder({}).EncodeGradient(gradient, plan, Widths(), {7, 1}));
 }
 
 }  // namespace

@@ -35,16 +35,16 @@ struct StatsCase {
       : options(cut), widths(std::move(channel_widths)) {
     x = NamedTensor("x", 90, kStatsChannels, 3, at::kFloat);
     x.select(1, 2).fill_(1.5);  // a constant channel
-    coded = EncodeActivation(options, x, kStatsSegments, widths);
+    coded = CutCoder(options).EncodeActivation(x, kStatsSegments, widths, {}, KeepDecoded::kYes);
     plan = PlanGradientRows(kStatsSegments, kStatsTargets, options.sink_tokens);
     gradient_widths = GradientWidths(options, widths);
-    const CodedTensor sent =
-        EncodeGradient(options, NamedTensor("g", 90, kStatsChannels, 0.1, at::kFloat), plan,
-                       gradient_widths, {3, 0});
+    const CodedTensor sent = CutCoder(options).EncodeGradient(
+        NamedTensor("g", 90, kStatsChannels, 0.1, at::kFloat), plan, gradient_widths, {3, 0});
     gradient_sections = sent.sections;
     is_gradient_raw = sent.raw_dtype.has_value();
-    gradient = DecodeGradient(options, sent.sections, sent.raw_dtype, plan, 90, gradient_widths,
-                              kStatsChannels, at::kCPU, at::kFloat);
+    gradient =
+        CutCoder(options).DecodeGradient(sent.sections, sent.raw_dtype, plan, 90, gradient_widths,
+                                         kStatsChannels, at::kCPU, at::kFloat);
   }
   quant::ChannelStats Gather(bool wants_error_dot = true) const {
     return GatherStats(options, {x, coded, widths, kStatsSegments, gradient, gradient_sections,
@@ -120,8 +120,8 @@ TEST(GatherStatsTest, EnergyIsNeverNegative) {
 TEST(GatherStatsTest, ErrorDotIsTheGradientTimesTheErrorOfTheCodedRows) {
   const StatsCase c{CutOptions{}};
   const at::Tensor decoded =
-      DecodeActivation(c.options, c.coded.sections, c.coded.raw_dtype, kStatsSegments, c.widths,
-                       kStatsChannels, at::kCPU, at::kFloat);
+      CutCoder(c.options).DecodeActivation(c.coded.sections, c.coded.raw_dtype, kStatsSegments,
+                                           c.widths, kStatsChannels, at::kCPU, at::kFloat);
   std::vector<double> expected(kStatsChannels, 0);
   for (const uint32_t row : SummedRows()) {
     for (size_t channel = 0; channel < kStatsChannels; ++channel) {
@@ -178,9 +178,9 @@ TEST(GatherStatsTest, RangesAreThoseSentOrThoseOfTheRawTensorWithoutItsSinks) {
 TEST(GatherStatsTest, WithoutCodedRowsEverySumIsZero) {
   const std::vector<uint32_t> segments = {0, 1, 2};  // sinks alone
   const at::Tensor x = NamedTensor("x", 2, kStatsChannels, 3, at::kFloat);
-  const CodedTensor coded = EncodeActivation({}, x, segments, {});
+  const CodedTensor coded = CutCoder({}).EncodeActivation(x, segments, {}, {}, KeepDecoded::kYes);
   const GradientRows plan = PlanGradientRows(segments, std::vector<uint32_t>{0, 1}, 1);
-  const CodedTensor gradient = EncodeGradient({}, x, plan, {}, {0, 0});
+  const CodedTensor gradient = CutCoder({}).EncodeGradient(x, plan, {}, {0, 0});
 
   const quant::ChannelStats stats =
       GatherStats({}, {x, coded, {}, segments, x, gradient.sections, {}, plan, true});

@@ -1,0 +1,103 @@
+#include "quant/coder.h"
+
+#include <utility>
+
+#include "core/error.h"
+#include "quant/coders/coders.h"
+
+namespace amaq::quant {
+namespace {
+
+void CheckGroupSize(uint32_t group_size) {
+  if (group_size < 32 || group_size > 128 || group_size % 8 != 0) {
+    Throw(Code::kInvalidArgument, "quant.group_size must be a multiple of 8 in [32, 128], got ",
+          group_size);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
+                                 std::unique_ptr<CacheStorage> storage) {
+  const bool nested = config.nested && kind == TensorKind::kActivation;
+  switch (config.method) {
+    case Method::kGroup:
+      CheckGroupSize(config.group_size);
+      return MakeGroupCoder(config.wire_dtype, config.group_size);
+    case Method::kTahquant:
+      return MakeTahquantCoder(config.wire_dtype, kind);
+    case Method::kAqsgd:
+    case Method::kAmaqDelta: {
+      // One scale a channel, symmetric: AQ-SGD. amaq-delta has the ranges of amaq.
+      const Range range = config.method == Method::kAqsgd ? Range::kAbsMax : config.range;
+      std::unique_ptr<StatelessCoder> direct = MakeUniformCoder(config.wire_dtype, range, nested);
+      if (kind == TensorKind::kGradient) return direct;
+      if (storage == nullptr) {
+        Throw(Code::kInvalidArgument, "quant.method ", MethodName(config.method),
+              " needs a place for its cache of samples");
+      }
+      return MakeDeltaCoder(std::move(direct), std::move(storage), config.cache_bytes);
+    }
+    case Method::kNone:
+    case Method::kFixed:
+    case Method::kLinear:
+    case Method::kWaterfill:
+    case Method::kAmaq:
+      return MakeUniformCoder(config.wire_dtype, config.range, nested);
+  }
+  Throw(Code::kInvalidArgument, "unknown quant.method number ",
+        static_cast<uint32_t>(config.method));
+}
+
+CodedMatrix StatelessCoder::Encode(const MatrixView& x, const MessageContext& context,
+                                   std::span<float> decoded) {
+  CodedMatrix coded;
+  if (context.widths.empty()) {
+    coded = {EncodeRaw(x, wire_dtype_), wire_dtype_};
+  } else {
+    coded.sections = Write(x, context);
+    const auto bf16_bytes = static_cast<uint64_t>(x.rows * x.channels) * 2;
+    if (TotalBytes(coded.sections) >= bf16_bytes) {
+      coded = {EncodeRaw(x, DType::kBF16), DType::kBF16};
+    }
+  }
+  if (!decoded.empty()) {
+    Decode(coded.sections, coded.raw_dtype, context, x.rows, x.channels, decoded);
+  }
+  return coded;
+}
+
+void StatelessCoder::Decode(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
+                            const MessageContext& context, int64_t num_rows, int64_t channels,
+                            std::span<float> out) {
+  if (raw_dtype) {
+    DecodeRaw(sections, *raw_dtype, num_rows, channels, out);
+  } else {
+    Read(sections, context, num_rows, channels, out);
+  }
+}
+
+uint64_t TotalBytes(const std::vector<Section>& sections) {
+  uint64_t total = 0;
+  for (const Section& section : sections) total += section.bytes.size();
+  return total;
+}
+
+const Bytes& RequireSection(const std::vector<Section>& sections, SectionKind kind,
+                            std::string_view name) {
+  const Bytes* found = FindSection(sections, kind);
+  if (found == nullptr) Throw(Code::kDataLoss, "the message has no ", name, " section");
+  return *found;
+}
+
+const Bytes& RequireSection(const std::vector<Section>& sections, SectionKind kind,
+                            std::string_view name, uint64_t bytes) {
+  const Bytes& found = RequireSection(sections, kind, name);
+  if (found.size() != bytes) {
+    Throw(Code::kDataLoss, "the ", name, " section must have ", bytes, " bytes, has ",
+          found.size());
+  }
+  return found;
+}
+
+}  // namespace amaq::quant

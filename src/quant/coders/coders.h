@@ -1,0 +1,56 @@
+#ifndef AMAQ_QUANT_CODERS_CODERS_H_
+#define AMAQ_QUANT_CODERS_CODERS_H_
+
+// The coders behind MakeCoder, one file each, and what they share. Source: see each file.
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "quant/coder.h"
+
+namespace amaq::quant {
+
+// A coder without memory: raw where there are no widths or nothing is saved, else what the method
+// writes.
+class StatelessCoder : public Coder {
+ public:
+  explicit StatelessCoder(DType wire_dtype) : wire_dtype_(wire_dtype) {}
+  CodedMatrix Encode(const MatrixView& x, const MessageContext& context,
+                     std::span<float> decoded) final;
+  void Decode(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
+              const MessageContext& context, int64_t num_rows, int64_t channels,
+              std::span<float> out) final;
+
+  // The sections of the method itself, never raw; context.widths are not empty.
+  virtual std::vector<Section> Write(const MatrixView& x, const MessageContext& context) const = 0;
+  virtual void Read(const std::vector<Section>& sections, const MessageContext& context,
+                    int64_t num_rows, int64_t channels, std::span<float> out) const = 0;
+
+ private:
+  const DType wire_dtype_;
+};
+
+// none, fixed, linear, waterfill, amaq: one range a channel, octet layout.
+std::unique_ptr<StatelessCoder> MakeUniformCoder(DType wire_dtype, Range range, bool nested);
+// group: one range for each group_size channels of a token.
+std::unique_ptr<StatelessCoder> MakeGroupCoder(DType wire_dtype, uint32_t group_size);
+// tahquant: tiles of 32 channels of a token; only activations have tokens of fewer bits.
+std::unique_ptr<StatelessCoder> MakeTahquantCoder(DType wire_dtype, TensorKind kind);
+// aqsgd, amaq-delta: what a sample differs by from its last visit, written by `inner`.
+std::unique_ptr<Coder> MakeDeltaCoder(std::unique_ptr<StatelessCoder> inner,
+                                      std::unique_ptr<CacheStorage> storage, uint64_t cache_bytes);
+
+uint64_t TotalBytes(const std::vector<Section>& sections);
+
+// The section of that kind. Errors: kDataLoss naming it when it is missing.
+const Bytes& RequireSection(const std::vector<Section>& sections, SectionKind kind,
+                            std::string_view name);
+// The same, which must have that many bytes.
+const Bytes& RequireSection(const std::vector<Section>& sections, SectionKind kind,
+                            std::string_view name, uint64_t bytes);
+
+}  // namespace amaq::quant
+
+#endif  // AMAQ_QUANT_CODERS_CODERS_H_

@@ -74,6 +74,8 @@ class Coder {
 
   // The messages of the places before `place` count: what they changed will not be taken back.
   virtual void Keep(const MessagePlace& /*place*/) {}
+  // Of what it remembers: equal at sender and receiver after the same messages.
+  virtual uint64_t MemoryDigest() const { return 0; }
   // Takes back what the messages at `place` and after it changed (a step is skipped or aborted).
   virtual void TakeBack(const MessagePlace& /*place*/) {}
 };

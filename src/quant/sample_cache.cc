@@ -26,7 +26,7 @@ std::optional<std::span<const uint16_t>> SampleCache::Find(uint64_t key, uint64_
   if (found == entries_.end()) return std::nullopt;
   const std::span<const uint16_t> values = ValuesOf(found->second);
   if (values.size() != rows * channels_) {
-    Throw(Code::kInvalidArgument, "sample ", key, " is cached with ", values.size() / channels_,
+    Throw(Code::kDataLoss, "sample ", key, " is cached with ", values.size() / channels_,
           " rows, the message has ", rows);
   }
   return values;

@@ -40,7 +40,7 @@ class SampleCache {
   SampleCache(std::unique_ptr<CacheStorage> storage, uint64_t max_bytes, uint32_t channels);
 
   // [rows, H] bf16 of the sample, valid until the next change; nullopt: not stored. Errors:
-  // kInvalidArgument when it is stored with another number of rows.
+  // kDataLoss when it is stored with another number of rows.
   std::optional<std::span<const uint16_t>> Find(uint64_t key, uint64_t rows) const;
 
   // values [rows, H] become the sample's, if it is stored or fits. place: not before that of the

@@ -50,17 +50,14 @@ TEST(ScratchFileTest, RefusesMoreThanItsBoundAndBoundsThatCannotBe) {
   const auto file = ScratchFile::Create(Folder("bound"), 5000);
   EXPECT_EQ(file->Grow(5000).size(), 5000u);
 
-  EXPECT_EQ(test::CodeOf([&] { file->Grow(5001); }), Code::kResourceExhausted);
-  EXPECT_EQ(test::CodeOf([] { ScratchFile::Create(Folder("none"), 0); }), Code::kInvalidArgument);
-  EXPECT_EQ(test::CodeOf(
-                [] { ScratchFile::Create(Folder("huge"), std::numeric_limits<uint64_t>::max()); }),
-            Code::kInvalidArgument);
+  EXPECT_THROWS(file->Grow(5001), Code::kResourceExhausted, "limited to 5000 bytes");
+  EXPECT_THROWS(ScratchFile::Create(Folder("none"), 0), Code::kInvalidArgument, "0 bytes");
+  EXPECT_THROWS(ScratchFile::Create(Folder("huge"), std::numeric_limits<uint64_t>::max()),
+                Code::kInvalidArgument, "scratch file");
 }
 
 TEST(ScratchFileTest, NamesTheFolderThatCannotBeMade) {
-  const std::string folder = "/dev/null/cache";
-
-  EXPECT_EQ(test::CodeOf([&] { ScratchFile::Create(folder, 4096); }), Code::kNotFound);
+  EXPECT_THROWS(ScratchFile::Create("/dev/null/cache", 4096), Code::kNotFound, "/dev/null/cache");
 }
 
 }  // namespace

@@ -24,8 +24,8 @@ ChannelStats Stats(std::vector<double> range, std::vector<double> energy,
 }
 
 TEST(WidthPolicyTest, MethodNamesParseBack) {
-  for (const char* name : {"none", "fixed", "linear", "waterfill", "group", "aqsgd", "tahquant", "amaq",
-                           "amaq-delta"}) {
+  for (const char* name : {"none", "fixed", "linear", "waterfill", "group", "aqsgd", "tahquant",
+                           "amaq", "amaq-delta"}) {
     ASSERT_TRUE(ParseMethod(name).has_value()) << name;
     EXPECT_EQ(MethodName(*ParseMethod(name)), name);
   }

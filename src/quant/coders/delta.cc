@@ -27,9 +27,9 @@ struct Visits {
   bool all_first() const { return std::ranges::find(is_first, false) == is_first.end(); }
 };
 
-void CheckDifferent(const std::vector<uint64_t>& keys) {
+void CheckDifferent(const std::vector<uint64_t>& keys, Code code) {
   if (std::unordered_set<uint64_t>(keys.begin(), keys.end()).size() != keys.size()) {
-    Throw(Code::kInvalidArgument, "a message names the same sample twice");
+    Throw(code, "a message names the same sample twice");
   }
 }
 
@@ -59,7 +59,7 @@ Visits ReadKeys(const std::vector<Section>& sections, std::span<const uint32_t> 
     }
   }
   for (size_t s = 0; s < count; ++s) visits.keys.push_back(reader.Read<uint64_t>());
-  CheckDifferent(visits.keys);
+  CheckDifferent(visits.keys, Code::kDataLoss);
   return visits;
 }
 
@@ -102,7 +102,13 @@ class DeltaCoder final : public Coder {
       coded.sections = WriteVisits(x, context, visits);
     }
     const std::vector<uint16_t> seen =
-        ReadVisits(coded.sections, context, visits, x.rows, x.channels);
+        Rounded(ReadVisits(coded.sections, context, visits, x.rows, x.channels), [&](size_t i) {
+          const auto row = i / static_cast<size_t>(x.channels);
+          const auto channel = static_cast<uint32_t>(i % static_cast<size_t>(x.channels));
+          throw NonFiniteError(
+              row, channel,
+              StrCat("the activation overflows bf16 at row ", row, ", channel ", channel));
+        });
     Remember(visits, context.samples->place, seen, x.channels);
     for (size_t i = 0; i < decoded.size(); ++i) decoded[i] = BF16ToF32(seen[i]);
     return coded;
@@ -122,7 +128,10 @@ class DeltaCoder final : public Coder {
     MakeCache(channels);
     const Visits visits = ReadKeys(sections, context.samples->segments);
     CheckShape(visits, num_rows);
-    const std::vector<uint16_t> seen = ReadVisits(sections, context, visits, num_rows, channels);
+    const std::vector<uint16_t> seen =
+        Rounded(ReadVisits(sections, context, visits, num_rows, channels), [](size_t i) {
+          Throw(Code::kDataLoss, "the sum of a difference overflows bf16 at element ", i);
+        });
     if (seen.size() != out.size()) {
       Throw(Code::kInvalidArgument, "a tensor of ", seen.size(),
             " elements does not fit an output of ", out.size());
@@ -137,8 +146,20 @@ class DeltaCoder final : public Coder {
   void TakeBack(const MessagePlace& place) override {
     if (cache_) cache_->TakeBack(place);
   }
+  uint64_t MemoryDigest() const override { return cache_ ? cache_->ContentDigest() : 0; }
 
  private:
+  // To bf16; a value that becomes infinite goes to `refuse(index)`, which throws.
+  template <typename Refuse>
+  static std::vector<uint16_t> Rounded(const std::vector<float>& values, const Refuse& refuse) {
+    std::vector<uint16_t> rounded(values.size());
+    for (size_t i = 0; i < values.size(); ++i) {
+      rounded[i] = F32ToBF16(values[i]);
+      if (!IsFinite(BF16ToF32(rounded[i]))) refuse(i);
+    }
+    return rounded;
+  }
+
   // The first message says how many channels there are.
   void MakeCache(int64_t channels) {
     if (cache_) return;
@@ -159,7 +180,7 @@ class DeltaCoder final : public Coder {
             samples.keys.size(), " for ", samples.segments.size(), " offsets of segments");
     }
     Visits visits{samples.segments, {samples.keys.begin(), samples.keys.end()}, {}};
-    CheckDifferent(visits.keys);
+    CheckDifferent(visits.keys, Code::kInvalidArgument);
     for (size_t s = 0; s < visits.keys.size(); ++s) {
       visits.is_first.push_back(!cache_->Find(visits.keys[s], visits.rows(s)));
     }
@@ -212,9 +233,9 @@ class DeltaCoder final : public Coder {
     return sections;
   }
 
-  // What the receiver sees, bf16 [N, H]. Nothing changes.
-  std::vector<uint16_t> ReadVisits(const std::vector<Section>& sections, MessageContext context,
-                                   const Visits& visits, int64_t num_rows, int64_t channels) const {
+  // What the receiver sees before it is rounded, [N, H]. Nothing changes.
+  std::vector<float> ReadVisits(const std::vector<Section>& sections, MessageContext context,
+                                const Visits& visits, int64_t num_rows, int64_t channels) const {
     const std::vector<uint32_t> whole = WholeRows(visits, context.rows.sink_rows);
     context.rows.sink_rows = whole;
     std::vector<float> values(static_cast<size_t>(num_rows * channels));
@@ -223,16 +244,7 @@ class DeltaCoder final : public Coder {
     ForDifferences(visits, whole, width, [&](uint32_t row, std::span<const uint16_t> last) {
       for (size_t c = 0; c < width; ++c) values[row * width + c] += BF16ToF32(last[c]);
     });
-    std::vector<uint16_t> seen(values.size());
-    for (size_t i = 0; i < values.size(); ++i) {
-      seen[i] = F32ToBF16(values[i]);
-      if (!IsFinite(BF16ToF32(seen[i]))) {
-        throw NonFiniteError(i / width, static_cast<uint32_t>(i % width),
-                             StrCat("the sum of a difference overflows at row ", i / width,
-                                    ", channel ", i % width));
-      }
-    }
-    return seen;
+    return values;
   }
 
   void Remember(const Visits& visits, const MessagePlace& place, std::span<const uint16_t> seen,

@@ -104,7 +104,8 @@ std::vector<QuantizerCase> AllCases() {
       cases.push_back({.name = StrCat("group_", size, "_", int{width}),
                        .config = {.method = Method::kGroup, .group_size = size},
                        .width = width,
-                       .bound = PerTile(width, size, nearest)});
+                       .bound = PerTile(width, size, nearest),
+                       .is_exact_for_zeros = 64 % size == 0});  // whole groups of zeros
     }
   }
   cases.push_back({.name = "group_gradient",

@@ -7,8 +7,8 @@
 #include <map>
 
 #include "quant/coder.h"
-#include "tests/contract/quantizer_contract.h"
 #include "tests/quant/samples.h"
+#include "tests/quant/vector_storage.h"
 
 namespace amaq::quant {
 namespace {
@@ -65,8 +65,8 @@ class DeltaCoderTest : public ::testing::TestWithParam<Method> {
 };
 INSTANTIATE_TEST_SUITE_P(Methods, DeltaCoderTest,
                          ::testing::Values(Method::kAqsgd, Method::kAmaqDelta),
-                         [](const auto& info) {
-                           return info.param == Method::kAqsgd ? "aqsgd" : "amaq_delta";
+                         [](const auto& param) {
+                           return param.param == Method::kAqsgd ? "aqsgd" : "amaq_delta";
                          });
 
 TEST_P(DeltaCoderTest, ALaterVisitIsSmallerAndErrsByAShareOfTheDifference) {

@@ -5,8 +5,8 @@
 
 #include <map>
 
-#include "tests/contract/quantizer_contract.h"
 #include "tests/quant/samples.h"
+#include "tests/quant/vector_storage.h"
 
 namespace amaq::quant {
 namespace {

@@ -38,6 +38,7 @@ TinyRun::TinyRun(const std::string& name)
   client.train.gradient_accumulation_steps = 2;
   client.train.learning_rate = 1e-2;
   client.train.max_grad_norm = 0.05;
+  client.quant.cache_dir = Path("cache");
   client.output.dir = Path("out");
   client.output.progress = "none";
   client.server.address = "inproc";
@@ -45,6 +46,7 @@ TinyRun::TinyRun(const std::string& name)
 
   server.model.model_name_or_path = Path("model");
   server.server.address = "127.0.0.1:0";
+  server.server.cache_dir = Path("server-cache");
   server.log_level = "error";
 }
 

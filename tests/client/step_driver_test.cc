@@ -68,6 +68,66 @@ TEST_F(StepDriverTest, OneTwoAndFourMicroBatchesGiveTheSameGradients) {
   }
 }
 
+uint64_t ForwardBytes(const DirectLink& link, uint64_t step) {
+  uint64_t total = 0;
+  for (const Message* message : DirectLink::Of(link.sent, Phase::kForward)) {
+    if (message->key.step != step) continue;
+    for (const Section& section : message->sections) total += section.bytes.size();
+  }
+  return total;
+}
+
+TEST_F(StepDriverTest, TheSecondEpochOfAqsgdAndAmaqDeltaIsSmaller) {
+  for (const char* method : {"aqsgd", "amaq-delta"}) {
+    SCOPED_TRACE(method);
+    config_.quant.method = method;
+    config_.quant.bits = 3;
+    Driven driven = Drive();
+
+    for (int epoch = 0; epoch < 2; ++epoch) driven.driver->RunStep(Batches(2, 4), 1e-3);
+
+    EXPECT_LT(ForwardBytes(driven.link, 1),
+              0.7 * static_cast<double>(ForwardBytes(driven.link, 0)));
+    for (const Message* message : DirectLink::Of(driven.link.sent, Phase::kForward)) {
+      const Bytes& keys = *FindSection(message->sections, SectionKind::kSampleKeys);
+      EXPECT_EQ(keys[0], message->key.step == 0 ? 0b1111 : 0) << ToString(message->key);
+    }
+  }
+}
+
+// Both parties forget the skipped step, or the server would miss what the client sends next.
+TEST_F(StepDriverTest, ASkippedStepLeavesNoVisitAtEitherParty) {
+  config_.quant.method = "aqsgd";
+  Driven driven = Drive();
+  driven.link.change_down = [](Message& message) {
+    if (message.key.phase != Phase::kNorm || message.key.step != 0) return;
+    std::get<transport::NormInfo>(message.item).finite = false;
+  };
+
+  EXPECT_TRUE(driven.driver->RunStep(Batches(2, 2), 1e-3).skipped);
+  EXPECT_FALSE(driven.driver->RunStep(Batches(2, 2), 1e-3).skipped);
+
+  for (const Message* message : DirectLink::Of(driven.link.sent, Phase::kForward)) {
+    EXPECT_EQ(FindSection(message->sections, SectionKind::kSampleKeys)->front(), 0b11)
+        << ToString(message->key);
+  }
+}
+
+TEST_F(StepDriverTest, EvaluationWithAqsgdCrossesAsBf16AndIsForgotten) {
+  config_.quant.method = "aqsgd";
+  Driven driven = Drive();
+
+  driven.driver->Evaluate(Batches(2, 2));
+  driven.driver->RunStep(Batches(2, 2), 1e-3);
+
+  for (const Message* message : DirectLink::Of(driven.link.sent, Phase::kEvaluate)) {
+    EXPECT_EQ(message->tensor->dtype, DType::kBF16);
+    EXPECT_EQ(FindSection(message->sections, SectionKind::kSampleKeys), nullptr);
+  }
+  const Message& forward = *DirectLink::Of(driven.link.sent, Phase::kForward).at(0);
+  EXPECT_EQ(FindSection(forward.sections, SectionKind::kSampleKeys)->front(), 0b11);
+}
+
 TEST_F(StepDriverTest, NeverMoreThanTheWindowIsUnderWay) {
   for (const uint32_t window : {1u, 2u, 3u}) {
     config_.train.in_flight = window;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
 
 #include "client/inproc.h"
@@ -170,6 +171,26 @@ TEST(BitIdentityTest, AnAmaqRunIsTheSameOverGrpcAndInOneProcess) {
   EXPECT_TRUE(RunOverGrpc(run, config) == inproc);
   EXPECT_TRUE(test::ReadBytes(run.Path("grpc/amaq_gate.safetensors")) ==
               test::ReadBytes(run.Path("out/amaq_gate.safetensors")));
+}
+
+// Two epochs over few records, so that the methods that remember them meet each one again.
+TEST(BitIdentityTest, ARunOfEachMethodIsTheSameOverGrpcAndInOneProcess) {
+  std::vector<Bytes> adapters;
+  for (const char* method : {"group", "aqsgd", "tahquant", "amaq-delta"}) {
+    SCOPED_TRACE(method);
+    const TinyRun run("identity-methods");
+    config::ClientConfig config = AmaqConfig(run);
+    config.quant.method = method;
+    config.quant.bits = 3;
+    config.data.max_train_records = 8;
+    config.train.max_steps = 4;
+    config.train.gradient_accumulation_steps = 2;
+    adapters.push_back(RunInproc(config));
+    config.output.dir = run.Path("grpc");
+
+    EXPECT_TRUE(RunOverGrpc(run, config) == adapters.back());
+  }
+  EXPECT_EQ(std::set<Bytes>(adapters.begin(), adapters.end()).size(), adapters.size());
 }
 
 TEST(BitIdentityTest, TheWindowOfMicroBatchesNeverChangesAnAmaqRun) {

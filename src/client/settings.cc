@@ -65,7 +65,7 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
   cut.cut = config.split.client_blocks;
   cut.group_size = config.quant.group_size;
   cut.cache_bytes = config.quant.cache_bytes;
-  cut.cache_dir = config.quant.cache_dir;
+  if (!config.quant.cache_dir.empty()) cut.cache_dir = config.quant.cache_dir;
   return cut;
 }
 

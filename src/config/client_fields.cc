@@ -126,7 +126,8 @@ FieldList QuantFields(QuantConfig* c) {
        .unit = "bytes"},
       {.key = "quant.cache_dir",
        .target = &c->cache_dir,
-       .help = "Folder of the client's cache file, which has no name and goes with the run.",
+       .help = "Folder of the client's cache file, which has no name and goes with the run; empty: "
+               "amaq-cache below the working directory.",
        .example = "../out/cache",
        .is_path = true},
       {.key = "quant.target_bits",

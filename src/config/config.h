@@ -60,7 +60,7 @@ struct QuantConfig {
   uint32_t bits = 4;                         // fixed, group, aqsgd, tahquant
   uint32_t group_size = 64;                  // group
   uint64_t cache_bytes = uint64_t{1} << 30;  // aqsgd, amaq-delta
-  std::string cache_dir = "amaq-cache";
+  std::string cache_dir;  // client: empty: amaq-cache below the working directory
   double target_bits = 3;
   double b_min = 2;
   double b_max = 8;
@@ -134,8 +134,8 @@ struct ServerConfig {
       "127.0.0.1:7420";  // client: where to connect, or "inproc"; server: where to listen
   double connect_timeout_s = 20;
   double silence_timeout_s = 60;
-  std::string port_file;                 // server: the port that was bound is written here
-  std::string cache_dir = "amaq-cache";  // server: where sessions cache samples
+  std::string port_file;  // server: the port that was bound is written here
+  std::string cache_dir;  // server: where sessions cache samples; empty as quant.cache_dir
   bool operator==(const ServerConfig&) const = default;
 };
 

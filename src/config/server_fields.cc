@@ -98,7 +98,8 @@ FieldList FieldsOf(ServerFileConfig* config) {
                   .target = &config->server.cache_dir,
                   .help =
                       "Folder of the sessions' cache files (methods aqsgd and amaq-delta), which "
-                      "have no names and go with their sessions.",
+                      "have no names and go with their sessions; empty: amaq-cache below "
+                      "the working directory.",
                   .example = "../out/cache",
                   .is_path = true});
   const FieldList limits = LimitFields(&config->limits);

@@ -141,7 +141,7 @@ void TakeMethod(const transport::QuantRequest& quant, const config::ServerFileCo
            config.limits.max_cache_bytes);
   }
   cut->cache_bytes = quant.cache_bytes;
-  cut->cache_dir = config.server.cache_dir;
+  if (!config.server.cache_dir.empty()) cut->cache_dir = config.server.cache_dir;
 }
 
 train::CutOptions CutOf(const OpenRequest& request, const config::ServerFileConfig& config) {
@@ -185,6 +185,11 @@ train::CutOptions CutOf(const OpenRequest& request, const config::ServerFileConf
 bool UsesEntropy(const transport::QuantRequest& quant) {
   if (quant.entropy != "off" && quant.entropy != "on") {
     Refuse("wire.entropy '", quant.entropy, "' of the client is unknown");
+  }
+  const std::optional<quant::Method> method = quant::ParseMethod(quant.method);
+  if (quant.entropy == "on" && method && !quant::HasPlainOctets(*method)) {
+    Refuse("wire.entropy of the client is on, which quant.method '", quant.method,
+           "' has no codes for");
   }
   return quant.entropy == "on";
 }

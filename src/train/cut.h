@@ -38,7 +38,8 @@ struct CutOptions {
   uint32_t cut = 0;
   uint32_t group_size = 64;  // method group: channels that share a range
   uint64_t cache_bytes = 0;  // methods with a cache of samples: its size
-  std::string cache_dir;     // and the folder of its file; not agreed, each party has its own
+  // And the folder of its file; not agreed, each party has its own.
+  std::string cache_dir = "amaq-cache";
 };
 
 using quant::GradientRows;

@@ -191,10 +191,10 @@ TEST(LoadTest, EveryPathIsMarkedAsOne) {
       if (field.is_path) paths.push_back(field.key);
     }
   }
-  EXPECT_THAT(paths,
-              ElementsAre("model.model_name_or_path", "lora.init_from", "data.train_file",
-                          "data.eval_file", "data.tokenizer", "output.dir", "wire.capture_dir",
-                          "model.model_name_or_path", "server.port_file", "wire.capture_dir"));
+  EXPECT_THAT(paths, ElementsAre("model.model_name_or_path", "lora.init_from", "quant.cache_dir",
+                                 "data.train_file", "data.eval_file", "data.tokenizer",
+                                 "output.dir", "wire.capture_dir", "model.model_name_or_path",
+                                 "server.port_file", "server.cache_dir", "wire.capture_dir"));
 }
 
 TEST(ValidateTest, DefaultsAreValid) {

@@ -55,7 +55,8 @@ NaiveTile CodeNaively(const std::vector<float>& x, int width, bool is_stochastic
     if (is_stochastic) {
       const uint32_t word = PhiloxWord(key, first_index + c);
       const float fraction = t - std::floor(t);
-      code = std::floor(t) + ((word >> 8) < std::floor(fraction * 0x1p24f) ? 1 : 0);
+      const bool is_up = static_cast<double>(word >> 8) < std::floor(fraction * 0x1p24);
+      code = std::floor(t) + (is_up ? 1.0f : 0.0f);
     }
     tile.codes.push_back(static_cast<int>(std::clamp(code, 0.0f, largest)));
     tile.values.push_back(tile.lo + static_cast<float>(tile.codes.back()) * tile.step);

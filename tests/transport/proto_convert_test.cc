@@ -30,6 +30,8 @@ OpenRequest Sample() {
                    .gradient_bits = "4",
                    .gradient_bits_offset = -1,
                    .gradient_rounding = "nearest",
+                   .group_size = 32,
+                   .cache_bytes = 4096,
                    .entropy = "on",
                    .gradient_target_bits = 2.5,
                    .schedule = "linear",

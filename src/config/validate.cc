@@ -63,6 +63,12 @@ void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
            "quant.gradient.bits_offset is added to quant.gradient.bits: same, but bits is ",
            q.gradient.bits);
   }
+  const bool is_tiled = q.method == "group" || q.method == "tahquant";
+  if (q.gradient.bits == "own" && is_tiled) {
+    Refuse(provenance, {"quant.gradient.bits", "quant.method"},
+           "quant.gradient.bits: own has a width for each channel, method ", q.method,
+           " one for all");
+  }
   if (q.gradient.bits == "own") {
     if (q.method == "none") {
       Refuse(provenance, {"quant.gradient.bits", "quant.method"},

@@ -19,7 +19,10 @@ void CheckGroupSize(uint32_t group_size) {
 
 std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
                                  std::unique_ptr<CacheStorage> storage) {
-  const bool nested = config.nested && kind == TensorKind::kActivation;
+  EncodeOptions uniform;
+  uniform.range = config.range;
+  uniform.range_percentile = config.range_percentile;
+  uniform.nested = config.nested && kind == TensorKind::kActivation;
   switch (config.method) {
     case Method::kGroup:
       CheckGroupSize(config.group_size);
@@ -29,8 +32,8 @@ std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
     case Method::kAqsgd:
     case Method::kAmaqDelta: {
       // One scale a channel, symmetric: AQ-SGD. amaq-delta has the ranges of amaq.
-      const Range range = config.method == Method::kAqsgd ? Range::kAbsMax : config.range;
-      std::unique_ptr<StatelessCoder> direct = MakeUniformCoder(config.wire_dtype, range, nested);
+      if (config.method == Method::kAqsgd) uniform.range = Range::kAbsMax;
+      std::unique_ptr<StatelessCoder> direct = MakeUniformCoder(config.wire_dtype, uniform);
       if (kind == TensorKind::kGradient) return direct;
       if (storage == nullptr) {
         Throw(Code::kInvalidArgument, "quant.method ", MethodName(config.method),
@@ -43,7 +46,7 @@ std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
     case Method::kLinear:
     case Method::kWaterfill:
     case Method::kAmaq:
-      return MakeUniformCoder(config.wire_dtype, config.range, nested);
+      return MakeUniformCoder(config.wire_dtype, uniform);
   }
   Throw(Code::kInvalidArgument, "unknown quant.method number ",
         static_cast<uint32_t>(config.method));

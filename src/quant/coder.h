@@ -32,6 +32,7 @@ struct CoderConfig {
   uint32_t group_size = 64;         // group: channels that share a range
   uint64_t cache_bytes = 0;         // aqsgd, amaq-delta: of the cached samples
   bool nested = false;              // uniform activations: codes made at 8 bits (codec.h)
+  double range_percentile = 99.5;   // range percentile
 };
 
 enum class TensorKind { kActivation, kGradient };

@@ -134,6 +134,11 @@ void TakeMethod(const transport::QuantRequest& quant, const config::ServerFileCo
            " at the client, a multiple of 8 from 32 to 128 here");
   }
   cut->group_size = quant.group_size;
+  const bool is_tiled = *method == quant::Method::kGroup || *method == quant::Method::kTahquant;
+  if (quant.gradient_bits == "own" && is_tiled) {
+    Refuse("quant.gradient.bits is own at the client, which quant.method '", quant.method,
+           "' has no widths for");
+  }
   if (!quant::NeedsCache(*method)) return;
   if (quant.cache_bytes < 1 || quant.cache_bytes > config.limits.max_cache_bytes) {
     Refuse("quant.cache_bytes is ", quant.cache_bytes,

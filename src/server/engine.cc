@@ -186,8 +186,8 @@ void Engine::AttachGradient(const at::Tensor& gradient, const train::GradientRow
   const bool is_own = gradient_gate_ != nullptr && !forward_widths.empty();
   std::vector<uint8_t> widths = train::GradientWidths(options_.cut, forward_widths);
   if (is_own) widths.assign(gradient_gate_->widths().begin(), gradient_gate_->widths().end());
-  train::CodedTensor coded = coder_.EncodeGradient(gradient, plan, widths,
-                                                   {request.key.step, request.key.micro_batch});
+  train::CodedTensor coded =
+      coder_.EncodeGradient(gradient, plan, widths, {request.key.step, request.key.micro_batch});
   if (is_own && !coded.raw_dtype) {
     gradient_gate_->Observe({train::SentRanges(coded.sections, widths), {}, {}}, 1);
   }

@@ -8,8 +8,8 @@
 
 #include "core/check.h"
 #include "core/rng.h"
-#include "quant/range_modes.h"
 #include "io/scratch_file.h"
+#include "quant/range_modes.h"
 #include "tensor/bridge.h"
 
 namespace amaq::train {
@@ -218,7 +218,9 @@ quant::ChannelStats GatherStats(const CutOptions& options, const StatsInput& inp
   for (const uint32_t row : rows) {
     for (size_t c = 0; c < channels; ++c) {
       const size_t i = row * channels + c;
-      if (quant::IsClipped(x[i], sent.lo[c], sent.step[c], input.widths[c])) continue;
+      // Ranges of differences say nothing of x; no row of theirs is left out.
+      const bool is_of_x = !quant::NeedsCache(options.method);
+      if (is_of_x && quant::IsClipped(x[i], sent.lo[c], sent.step[c], input.widths[c])) continue;
       stats.error_dot[c] += static_cast<double>(gradient[i]) *
                             (static_cast<double>(decoded[i]) - static_cast<double>(x[i]));
     }

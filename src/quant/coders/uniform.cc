@@ -8,15 +8,13 @@ namespace {
 
 class UniformCoder final : public StatelessCoder {
  public:
-  UniformCoder(DType wire_dtype, Range range, bool nested)
-      : StatelessCoder(wire_dtype), range_(range), nested_(nested) {}
+  UniformCoder(DType wire_dtype, const EncodeOptions& options)
+      : StatelessCoder(wire_dtype), options_(options) {}
 
   std::vector<Section> Write(const MatrixView& x, const MessageContext& context) const override {
-    EncodeOptions options;
-    options.range = range_;
+    EncodeOptions options = options_;
     options.rounding = context.rounding;
     options.rounding_key = context.rounding_key;
-    options.nested = nested_;
     return quant::Encode(x, context.widths, context.rows, options);
   }
   void Read(const std::vector<Section>& sections, const MessageContext& context, int64_t num_rows,
@@ -25,14 +23,13 @@ class UniformCoder final : public StatelessCoder {
   }
 
  private:
-  const Range range_;
-  const bool nested_;
+  const EncodeOptions options_;
 };
 
 }  // namespace
 
-std::unique_ptr<StatelessCoder> MakeUniformCoder(DType wire_dtype, Range range, bool nested) {
-  return std::make_unique<UniformCoder>(wire_dtype, range, nested);
+std::unique_ptr<StatelessCoder> MakeUniformCoder(DType wire_dtype, const EncodeOptions& options) {
+  return std::make_unique<UniformCoder>(wire_dtype, options);
 }
 
 }  // namespace amaq::quant

@@ -33,9 +33,9 @@ struct QuantRequest {
   std::string gradient_bits = "same";  // "same", "own" or a number
   int32_t gradient_bits_offset = 0;
   std::string gradient_rounding = "stochastic";
-  uint32_t group_size = 64;  // group
-  uint64_t cache_bytes = 0;  // aqsgd, amaq-delta: of each party's cache; 0 with other methods
-  std::string entropy = "off";      // wire.entropy
+  uint32_t group_size = 64;     // group
+  uint64_t cache_bytes = 0;     // aqsgd, amaq-delta: of each party's cache; 0 with other methods
+  std::string entropy = "off";  // wire.entropy
   double gradient_target_bits = 3;  // own, with the three below
   std::string schedule = "cosine";
   uint64_t adapt_steps = 1;

@@ -21,6 +21,8 @@
 
 namespace {
 
+// A signal handler reaches nothing else.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
 std::atomic<bool> interrupted = false;
 
 // The first signal ends the run after the step under way, the second at once.

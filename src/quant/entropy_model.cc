@@ -88,7 +88,8 @@ Moments MomentsOf(std::span<const uint8_t> symbols, size_t channels) {
     }
   }
   Moments moments{std::vector<double>(channels), std::vector<double>(channels)};
-  const double rows = std::max(1.0, static_cast<double>(symbols.size() / channels));
+  const size_t whole_rows = symbols.size() / channels;
+  const double rows = std::max(1.0, static_cast<double>(whole_rows));
   for (size_t c = 0; c < channels; ++c) {
     moments.mean[c] = static_cast<double>(sum[c]) / rows;
     moments.variance[c] =

@@ -187,7 +187,8 @@ EntropyTables EntropyTables::Parse(ByteSpan bytes, std::span<const uint8_t> widt
           " are unknown");
   }
   if (model.row_classes < 1 || model.row_classes > kMaxRowClasses || num_classes < 1 ||
-      num_classes > kMaxEntropyClasses || num_classes * model.row_classes > kMaxEntropyTables) {
+      num_classes > kMaxEntropyClasses ||
+      size_t{num_classes} * model.row_classes > kMaxEntropyTables) {
     Throw(Code::kDataLoss, "entropy tables have ", int{num_classes}, " classes of channels and ",
           model.row_classes, " of rows; at most ", kMaxEntropyClasses, ", ", kMaxRowClasses,
           " and ", kMaxEntropyTables, " tables are allowed");

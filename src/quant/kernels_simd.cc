@@ -9,10 +9,12 @@
 #include "quant/kernels.h"
 #include "quant/octet.h"
 
+// NOLINTBEGIN(readability-identifier-naming): Highway's names
 #define HWY_WANT_AVX3_DL
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "quant/kernels_simd.cc"
+// NOLINTEND(readability-identifier-naming)
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 

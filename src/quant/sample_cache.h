@@ -23,6 +23,7 @@ struct MessagePlace {
   uint64_t step = 0;
   uint32_t attempt = 0;
   uint32_t micro_batch = 0;
+  // NOLINTNEXTLINE(modernize-use-nullptr): the literal 0 is the compiler's
   auto operator<=>(const MessagePlace&) const = default;
 };
 

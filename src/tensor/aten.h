@@ -7,7 +7,7 @@
 // src/.
 
 #ifndef AT_PER_OPERATOR_HEADERS
-#define AT_PER_OPERATOR_HEADERS
+#define AT_PER_OPERATOR_HEADERS  // NOLINT(readability-identifier-naming): ATen's name
 #endif
 
 #include <ATen/TensorOperators.h>

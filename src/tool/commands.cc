@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -26,7 +27,8 @@ std::vector<double> ErrorCurvature(const TensorMatrix& matrix, uint32_t sink_row
   const std::vector<float> x = matrix.ToFloats();
   const auto channels = static_cast<size_t>(matrix.channels);
   const size_t first = std::min<size_t>(sink_rows, static_cast<size_t>(matrix.rows)) * channels;
-  std::vector<double> lowest(channels, INFINITY), highest(channels, -INFINITY);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  std::vector<double> lowest(channels, kInfinity), highest(channels, -kInfinity);
   for (size_t i = first; i < x.size(); ++i) {
     lowest[i % channels] = std::min<double>(lowest[i % channels], x[i]);
     highest[i % channels] = std::max<double>(highest[i % channels], x[i]);

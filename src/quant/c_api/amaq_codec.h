@@ -28,6 +28,9 @@ extern "C" {
 #define AMAQ_ABI_VERSION 1
 int amaq_abi_version(void);
 
+/* C has no using, and its names are in one space. */
+/* NOLINTBEGIN(modernize-use-using, readability-identifier-naming) */
+
 /* The canonical RPC codes that can occur; never renumbered. */
 typedef enum amaq_status {
   AMAQ_OK = 0,
@@ -86,6 +89,8 @@ amaq_status amaq_decode(const amaq_sections* sections, const amaq_shape* shape, 
  * are no sink rows [rows - num_sink_rows, channels]. Each of the three may be NULL. */
 amaq_status amaq_inspect(const amaq_sections* sections, const amaq_shape* shape, float* lo,
                          float* step, uint8_t* codes, char* error, size_t error_bytes);
+
+/* NOLINTEND(modernize-use-using, readability-identifier-naming) */
 
 #ifdef __cplusplus
 }

@@ -5,7 +5,7 @@
 // to oneDNN: with the few hundred rows of a micro-batch it needs about four fifths of the time of
 // the BLAS behind at::linear and at::mm (docs/benchmarks.md) and takes the weight as it lies. Pure
 // functions; the same bits for the same shapes and number of threads. Source: our choice
-// (docs/adr/0015).
+// (docs/adr/0014).
 
 #include "tensor/aten.h"
 

@@ -142,8 +142,8 @@ HWY_INLINE void EncodeGroup(const Group& group, size_t row_channels, ChannelSlic
       uint8_t bytes[kTileBytes];
       const uint8_t* const tile_end =
           EncodeTile<Load, kMode, kWhole>(group, row_channels, c, tables, key, bytes);
-      std::memcpy(next, bytes, static_cast<size_t>(tile_end - bytes));
-      next += tile_end - bytes;
+      next =
+          std::copy(static_cast<const uint8_t*>(bytes), tile_end, next);  // maybe no bytes at all
     }
   }
 }

@@ -175,6 +175,7 @@ class Run {
     max_steps_ = MaxSteps(config_.train, sampler.batches_per_epoch());
     const auto widths =
         quant::MakeWidthPolicy(WidthConfigOf(config_, max_steps_), model.spec.hidden);
+    last_phase_ = widths->phase();
     reply_ = link_.Open(OpenRequestOf(config_, RunId(),
                                       models::FingerprintOf(model, config_.split.client_blocks),
                                       inputs_.max_tokens, max_steps_));
@@ -311,9 +312,7 @@ class Run {
       log->widths.mean_bits = 8.0 * static_cast<double>(SizeOf(CutOptionsOf(config_).wire_dtype));
     }
     log->gradient_bits = step.gradient_bits;
-    totals_.mean_bits_final = log->widths.mean_bits;
     totals_.widths_final = log->widths;
-    if (widths.widths().empty()) totals_.widths_final.histogram.clear();
     SayFreeze(widths.phase(), log->widths);
     if (log->step % config_.train.logging_steps == 0 || log->step == max_steps_) {
       writer_.LogStep(*log, max_steps_);
@@ -412,7 +411,7 @@ class Run {
   transport::OpenReply reply_;
   RunTotals totals_;
   uint64_t max_steps_ = 0;
-  quant::PolicyPhase last_phase_ = quant::PolicyPhase::kAdapting;
+  quant::PolicyPhase last_phase_ = quant::PolicyPhase::kRaw;
 };
 
 }  // namespace

@@ -61,7 +61,7 @@ std::map<std::string, double> AllResults(const RunTotals& totals) {
        Ratio(8 * static_cast<double>(totals.traffic.forward_bytes), elements)},
       {"effective_bits_backward",
        Ratio(8 * static_cast<double>(totals.traffic.backward_bytes), elements)},
-      {"mean_bits_forward_final", totals.mean_bits_final},
+      {"mean_bits_forward_final", totals.widths_final.mean_bits},
       {"traffic_ratio_vs_bf16", Ratio(up + down, 4 * elements)}};
   const quant::WidthReport& widths = totals.widths_final;
   for (size_t bits = 0; bits < widths.histogram.size(); ++bits) {

@@ -40,8 +40,7 @@ struct RunTotals {
   int64_t channels = 0;  // H
   double seconds = 0;    // from the first step to the last COMMITTED
   uint64_t skipped_steps = 0;
-  double mean_bits_final = 0;
-  quant::WidthReport widths_final;  // histogram empty: raw
+  quant::WidthReport widths_final;  // of the last step
   std::optional<EvalResult> eval_before, eval_after;
   transport::LinkTraffic traffic;
 };

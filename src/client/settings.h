@@ -27,7 +27,7 @@ quant::WidthConfig WidthConfigOf(const config::ClientConfig& config, uint64_t ma
 // What Open says of the run. max_tokens: of the largest micro-batch; max_steps: of the run.
 transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const std::string& run_id,
                                      const models::Fingerprint& model, uint64_t max_tokens,
-                                     uint64_t max_steps = 1);
+                                     uint64_t max_steps);
 
 // Messages that a link's queues must hold: the run sends a whole window, with a COMMIT in front,
 // before it receives.

@@ -33,6 +33,7 @@ using test::ReadBytes;
 using test::RunInproc;
 using test::TinyRun;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 json ReadJson(const std::string& path) { return json::parse(io::ReadTextFile(path, 1 << 20)); }
 
@@ -84,6 +85,22 @@ TEST_F(ClientTest, ARunLeavesAdapterFiguresHistoryAndItsConfig) {
   EXPECT_EQ(results["train_steps"], 3);
   EXPECT_LT(results["mean_bits_forward_final"], 8);
   EXPECT_EQ(ReadJson(Out("trainer_state.json"))["log_history"].size(), 3u);
+}
+
+TEST_F(ClientTest, OnlyAGateThatLearnedSaysThatItsWidthsAreFrozen) {
+  config_.output.progress = "plain";
+  config_.output.overwrite = true;
+  config_.quant.adapt_steps = 2;
+  const auto said = [this](const std::string& method) {
+    config_.quant.method = method;
+    testing::internal::CaptureStdout();
+    RunInproc(config_);
+    return testing::internal::GetCapturedStdout();
+  };
+
+  EXPECT_THAT(said("amaq"), HasSubstr("widths frozen after step 2: mean "));
+  EXPECT_THAT(said("fixed"), Not(HasSubstr("widths frozen")));
+  EXPECT_THAT(said("none"), Not(HasSubstr("widths frozen")));
 }
 
 TEST_F(ClientTest, TheJoinedAdapterHoldsEveryTensorOfTheModel) {

@@ -35,7 +35,7 @@ RunTotals SomeTotals() {
   totals.channels = 64;
   totals.seconds = 4;
   totals.skipped_steps = 1;
-  totals.mean_bits_final = 2.96875;
+  totals.widths_final.mean_bits = 2.96875;
   totals.widths_final.widths_spread = 0.75;
   totals.widths_final.widths_correlation = 0.96875;
   totals.widths_final.histogram = {0, 0, 20, 30, 14, 0, 0, 0, 0};

@@ -92,6 +92,11 @@ TEST(SettingsTest, TheCutsOptionsAreTheConfigs) {
   config.train.seed = 9;
   config.quant.range = "absmax";
   config.quant.sink_tokens = 0;
+  config.quant.method = "aqsgd";
+  config.quant.nested = true;
+  config.quant.group_size = 96;
+  config.quant.cache_bytes = 4096;
+  config.quant.cache_dir = "/some/folder";
   config.quant.gradient.bits_offset = -1;
   config.quant.gradient.rounding = "nearest";
 
@@ -100,6 +105,11 @@ TEST(SettingsTest, TheCutsOptionsAreTheConfigs) {
   EXPECT_EQ(cut.wire_dtype, DType::kF16);
   EXPECT_EQ(cut.range, quant::Range::kAbsMax);
   EXPECT_EQ(cut.sink_tokens, 0u);
+  EXPECT_EQ(cut.method, quant::Method::kAqsgd);
+  EXPECT_TRUE(cut.nested);
+  EXPECT_EQ(cut.group_size, 96u);
+  EXPECT_EQ(cut.cache_bytes, 4096u);
+  EXPECT_EQ(cut.cache_dir, "/some/folder");
   EXPECT_FALSE(cut.gradient_bits.has_value());
   EXPECT_EQ(cut.gradient_bits_offset, -1);
   EXPECT_EQ(cut.gradient_rounding, quant::Rounding::kNearestEven);
@@ -156,6 +166,10 @@ TEST(SettingsTest, OpenSaysWhatTheServerMustDoAlike) {
   config.quant.gradient.target_bits = 2.5;
   config.quant.schedule = "linear";
   config.quant.range_percentile = 98;
+  config.quant.method = "amaq-delta";
+  config.quant.group_size = 96;
+  config.quant.cache_bytes = 4096;
+  config.wire.entropy = "on";
   config.wire.dtype = "fp16";
   config.model.dtype = "bf16";
 
@@ -165,7 +179,10 @@ TEST(SettingsTest, OpenSaysWhatTheServerMustDoAlike) {
   EXPECT_EQ(request.model, (transport::ModelFingerprint{"shape", 1, 2}));
   EXPECT_EQ(request.client_blocks, 10u);
   EXPECT_EQ(request.compute_dtype, "bf16");
-  EXPECT_EQ(request.quant.method, "amaq");
+  EXPECT_EQ(request.quant.method, "amaq-delta");
+  EXPECT_EQ(request.quant.group_size, 96u);
+  EXPECT_EQ(request.quant.cache_bytes, 4096u);
+  EXPECT_EQ(request.quant.entropy, "on");
   EXPECT_EQ(request.quant.wire_dtype, "fp16");
   EXPECT_EQ(request.quant.gradient_bits, "4");
   EXPECT_EQ(request.quant.gradient_target_bits, 2.5);

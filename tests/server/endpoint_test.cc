@@ -86,6 +86,12 @@ TEST_F(EndpointTest, EveryLimitIsRefusedNamingBothValuesAndWhereEachIsSet) {
       {[](auto& l) { l.max_in_flight = 1; },
        [](auto&) {},
        {"train.in_flight is 2 at the client", "limits.max_in_flight of the server is 1"}},
+      {[](auto& l) { l.max_cache_bytes = 4095; },
+       [](auto& r) {
+         r.quant.method = "aqsgd";
+         r.quant.cache_bytes = 4096;
+       },
+       {"quant.cache_bytes is 4096 at the client", "limits.max_cache_bytes of the server is 4095"}},
   };
   for (const Limit& limit : limits) {
     config::ServerFileConfig config = run_.server;
@@ -175,6 +181,14 @@ TEST_F(EndpointTest, OptionsOutsideTheProtocolAreRefusedByName) {
   refused([](auto& r) { r.quant.gradient_bits = "own", r.quant.schedule = "x"; },
           "quant.schedule 'x'");
   refused([](auto& r) { r.quant.sink_tokens = 2; }, "quant.sink_tokens is 2");
+  refused([](auto& r) { r.quant.group_size = 24; }, "quant.group_size is 24");
+  refused([](auto& r) { r.quant.group_size = 136; }, "quant.group_size is 136");
+  refused([](auto& r) { r.quant.method = "group", r.quant.gradient_bits = "own"; },
+          "quant.gradient.bits is own");
+  refused([](auto& r) { r.quant.method = "aqsgd", r.quant.cache_bytes = 0; },
+          "quant.cache_bytes is 0");
+  refused([](auto& r) { r.quant.method = "group", r.quant.entropy = "on"; },
+          "wire.entropy of the client is on");
   for (const char* bits : {"1", "9", "", "33", "x"}) {
     refused([bits](auto& r) { r.quant.gradient_bits = bits; }, "quant.gradient.bits");
   }

@@ -24,11 +24,11 @@
 
 namespace amaq::test {
 
-// What the client of `run` would ask for, with micro-batches of up to 64 tokens.
+// What the client of `run` would ask for, with micro-batches of up to 64 tokens, for 10 steps.
 inline transport::OpenRequest RequestOf(const TinyRun& run) {
   const models::BaseModel model = models::OpenModel(run.client.model.model_name_or_path);
   const uint32_t cut = run.client.split.client_blocks;
-  return client::OpenRequestOf(run.client, "some-run", models::FingerprintOf(model, cut), 64);
+  return client::OpenRequestOf(run.client, "some-run", models::FingerprintOf(model, cut), 64, 10);
 }
 
 class ServerSession {

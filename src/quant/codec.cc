@@ -13,6 +13,7 @@
 #include "quant/range.h"
 #include "quant/range_modes.h"
 #include "quant/row_reader.h"
+#include "quant/sections.h"
 #include "quant/uniform.h"
 
 namespace amaq::quant {
@@ -67,17 +68,6 @@ void CheckOut(int64_t num_rows, int64_t channels, std::span<float> out) {
     Throw(Code::kInvalidArgument, "a tensor of [", num_rows, ", ", channels,
           "] does not fit an output of ", out.size(), " elements");
   }
-}
-
-const Bytes& RequireSection(const std::vector<Section>& sections, SectionKind kind,
-                            std::string_view name, uint64_t bytes) {
-  const Bytes* found = FindSection(sections, kind);
-  if (found == nullptr) Throw(Code::kDataLoss, "the message has no ", name, " section");
-  if (found->size() != bytes) {
-    Throw(Code::kDataLoss, "the ", name, " section must have ", bytes, " bytes, has ",
-          found->size());
-  }
-  return *found;
 }
 
 // bf16 of a finite value; a value that would round to infinity becomes the largest bf16 number.
@@ -234,13 +224,12 @@ CodedMessage ReadMessage(const std::vector<Section>& sections, std::span<const u
   message.rows = NumbersOfCodedRows(rows, num_rows);
   message.codes = RequireSection(sections, SectionKind::kCodes, "codes",
                                  CodesBytes(message.rows.size(), widths));
-  const Bytes* range_bytes = FindSection(sections, SectionKind::kRanges);
-  if (range_bytes == nullptr) Throw(Code::kDataLoss, "the message has no ranges section");
+  const Bytes& range_bytes = RequireSection(sections, SectionKind::kRanges, "ranges");
   if (!message.rows.empty()) {
-    message.ranges = ParseRanges(*range_bytes, widths);
-  } else if (!range_bytes->empty()) {
+    message.ranges = ParseRanges(range_bytes, widths);
+  } else if (!range_bytes.empty()) {
     Throw(Code::kDataLoss, "the ranges section must be empty as no row is coded, has ",
-          range_bytes->size(), " bytes");
+          range_bytes.size(), " bytes");
   }
   if (!rows.sink_rows.empty()) {
     message.sinks = RequireSection(sections, SectionKind::kSinkRows, "sink rows",
@@ -371,11 +360,10 @@ void DecodeRaw(const std::vector<Section>& sections, DType dtype, int64_t num_ro
 
 DecodedRanges ReadRanges(const std::vector<Section>& sections, std::span<const uint8_t> widths) {
   CheckWidths(widths, static_cast<int64_t>(widths.size()));
-  const Bytes* bytes = FindSection(sections, SectionKind::kRanges);
-  if (bytes == nullptr) Throw(Code::kDataLoss, "the message has no ranges section");
+  const Bytes& bytes = RequireSection(sections, SectionKind::kRanges, "ranges");
   DecodedRanges decoded{std::vector<float>(widths.size()), std::vector<float>(widths.size())};
-  if (bytes->empty()) return decoded;  // no row was coded
-  const std::vector<ChannelRange> ranges = ParseRanges(*bytes, widths);
+  if (bytes.empty()) return decoded;  // no row was coded
+  const std::vector<ChannelRange> ranges = ParseRanges(bytes, widths);
   for (size_t c = 0; c < ranges.size(); ++c) {
     decoded.lo[c] = ranges[c].lo;
     decoded.step[c] = ranges[c].step;

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "quant/codec.h"
 #include "quant/entropy.h"
+#include "quant/sections.h"
 
 namespace amaq::quant {
 namespace {
@@ -118,9 +119,7 @@ void EntropyReceiver::Restore(std::span<const uint8_t> widths, uint64_t rows,
   CodesShape shape{widths, rows, {}};
   std::vector<uint8_t> zero_codes;
   if (tables->model().is_relative_to_zero) {
-    const Bytes* ranges = FindSection(*sections, SectionKind::kRanges);
-    if (ranges == nullptr) Throw(Code::kDataLoss, "the message has no ranges section");
-    zero_codes = ZeroCodes(*ranges, widths);
+    zero_codes = ZeroCodes(RequireSection(*sections, SectionKind::kRanges, "ranges"), widths);
     shape.zero_codes = zero_codes;
   }
   *coded = {SectionKind::kCodes, DecodeCodes(coded->bytes, shape, *tables)};

@@ -5,10 +5,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <string_view>
 #include <vector>
 
 #include "quant/coder.h"
+#include "quant/sections.h"
 
 namespace amaq::quant {
 
@@ -42,15 +42,6 @@ std::unique_ptr<StatelessCoder> MakeTahquantCoder(DType wire_dtype, TensorKind k
 // aqsgd, amaq-delta: what a sample differs by from its last visit, written by `inner`.
 std::unique_ptr<Coder> MakeDeltaCoder(std::unique_ptr<StatelessCoder> inner,
                                       std::unique_ptr<CacheStorage> storage, uint64_t cache_bytes);
-
-uint64_t TotalBytes(const std::vector<Section>& sections);
-
-// The section of that kind. Errors: kDataLoss naming it when it is missing.
-const Bytes& RequireSection(const std::vector<Section>& sections, SectionKind kind,
-                            std::string_view name);
-// The same, which must have that many bytes.
-const Bytes& RequireSection(const std::vector<Section>& sections, SectionKind kind,
-                            std::string_view name, uint64_t bytes);
 
 }  // namespace amaq::quant
 

@@ -8,13 +8,13 @@ Each file is decoded again here, by the rules of that page alone, before it is w
     venv/bin/python scripts/make_entropy_golden.py --check    # compares with what is stored; exit 1 if unequal
 """
 
-import argparse
-import hashlib
 import pathlib
 import struct
 import sys
 
 import numpy as np
+
+from golden_files import write_or_check
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "entropy"
 F32 = np.float32
@@ -237,25 +237,8 @@ def serialize(case):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    check = parser.parse_args().check
-
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    sums, unequal = "", []
-    for case in cases():
-        data = serialize(case)
-        path = FOLDER / f"{case['name']}.bin"
-        sums += f"{hashlib.sha256(data).hexdigest()}  {path.name}\n"
-        if not check:
-            path.write_bytes(data)
-        elif not path.exists() or path.read_bytes() != data:
-            unequal.append(path.name)
-    if not check:
-        (FOLDER / "SHA256SUMS").write_text(sums)
-    for name in unequal:
-        print(f"tests/golden/entropy/{name} differs from what this script makes", file=sys.stderr)
-    return 1 if unequal else 0
+    return write_or_check(__doc__.splitlines()[0], FOLDER,
+                          [(f"{case['name']}.bin", serialize(case)) for case in cases()])
 
 
 if __name__ == "__main__":

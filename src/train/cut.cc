@@ -140,6 +140,7 @@ std::vector<double> SentRanges(const std::vector<Section>& sections,
   }
   return range;
 }
+
 void CutCoder::KeepSteps(uint64_t step) { activation_->Keep({step, 0, 0}); }
 void CutCoder::TakeBackStep(uint64_t step) { activation_->TakeBack({step, 0, 0}); }
 

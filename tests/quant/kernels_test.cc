@@ -190,7 +190,7 @@ class KernelParity : public ::testing::TestWithParam<std::tuple<DType, int>> {
         if (channels == 0 || rows * channels > 33000) continue;
         const bool is_large = rows == 1000 || channels == 1000;
         for (uint8_t width = is_large ? kMixed : 0; width <= kUsual; ++width) {
-          for (const size_t misalignment : {0, 1, 3}) {
+          for (const size_t misalignment : {size_t{0}, size_t{1}, size_t{3}}) {
             for (const Input input : kInputs) {
               visit(Case{width, rows, channels, misalignment, input, std::get<0>(GetParam()),
                          how == 1 ? Rounding::kStochastic : Rounding::kNearestEven, how == 2});

@@ -36,8 +36,9 @@ AMAQ_MODEL_BYTES=98362432
 AMAQ_MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 AMAQ_MODEL="$AMAQ_CACHE/models/$AMAQ_MODEL_FILE"
 
-# What the parity tests compare with.
-AMAQ_PARITY_PINS=(torch==2.15.0 transformers==5.23.0 peft==0.21.0 safetensors==0.8.0 gguf==0.19.0 numpy==2.4.6)
+# What the parity tests compare with, and what the quality study plots with.
+AMAQ_PARITY_PINS=(torch==2.15.0 transformers==5.23.0 peft==0.21.0 safetensors==0.8.0 gguf==0.19.0
+  numpy==2.4.6 matplotlib==3.11.2)
 
 die() {
   printf '%s: %s\n' "$(basename "$0")" "$*" >&2

@@ -52,6 +52,8 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
   cut.wire_dtype = ParseDType(config.wire.dtype).value_or(DType::kBF16);
   cut.range = quant::ParseRange(config.quant.range).value_or(quant::Range::kMinMax);
   cut.range_percentile = config.quant.range_percentile;
+  cut.range_margin = config.quant.range_margin;
+  cut.range_max_clipped = config.quant.range_max_clipped;
   cut.sink_tokens = config.quant.sink_tokens;
   cut.nested = config.quant.nested;
   cut.gradient_is_own = gradient.bits == "own";
@@ -143,6 +145,8 @@ transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const s
   request.quant.schedule = config.quant.schedule;
   request.quant.adapt_steps = WidthConfigOf(config, max_steps).adapt_steps;
   request.quant.range_percentile = config.quant.range_percentile;
+  request.quant.range_margin = config.quant.range_margin;
+  request.quant.range_max_clipped = config.quant.range_max_clipped;
   request.quant.group_size = config.quant.group_size;
   const auto method = quant::ParseMethod(config.quant.method);
   if (method && quant::NeedsCache(*method)) request.quant.cache_bytes = config.quant.cache_bytes;

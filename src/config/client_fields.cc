@@ -174,9 +174,9 @@ FieldList QuantFields(QuantConfig* c) {
       {.key = "quant.range",
        .target = &c->range,
        .help = "A channel's range within a message: its minimum and maximum, +- the largest "
-               "magnitude, the values within range_percentile, or the clip with the least mean "
-               "absolute error (mae, slow).",
-       .names = "minmax absmax percentile mae"},
+               "magnitude, the values within range_percentile, the clip with the least mean "
+               "absolute error (mae, slow), or a prediction from the last steps (delayed).",
+       .names = "minmax absmax percentile mae delayed"},
       {.key = "quant.range_percentile",
        .target = &c->range_percentile,
        .help = "Share of a channel's values that range: percentile keeps, half of the rest is "
@@ -184,6 +184,17 @@ FieldList QuantFields(QuantConfig* c) {
        .min = 50,
        .max = 100,
        .unit = "percent"},
+      {.key = "quant.range_margin",
+       .target = &c->range_margin,
+       .help = "Factor by which range: delayed widens the widest range of the last 8 steps.",
+       .min = 1,
+       .max = 100},
+      {.key = "quant.range_max_clipped",
+       .target = &c->range_max_clipped,
+       .help = "Share of a channel's values that range: delayed may clip; a channel with more of "
+               "them in a message takes its minimum and maximum there.",
+       .min = 0,
+       .max = 1},
       {.key = "quant.sink_tokens",
        .target = &c->sink_tokens,
        .help = "First tokens of each sequence that cross as bf16, because their outliers would set "

@@ -15,10 +15,8 @@ void CheckGroupSize(uint32_t group_size) {
   }
 }
 
-}  // namespace
-
-std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
-                                 std::unique_ptr<CacheStorage> storage) {
+std::unique_ptr<Coder> MakeMethodCoder(const CoderConfig& config, TensorKind kind,
+                                       std::unique_ptr<CacheStorage> storage) {
   EncodeOptions uniform;
   uniform.range = config.range;
   uniform.range_percentile = config.range_percentile;
@@ -50,6 +48,15 @@ std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
   }
   Throw(Code::kInvalidArgument, "unknown quant.method number ",
         static_cast<uint32_t>(config.method));
+}
+
+}  // namespace
+
+std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
+                                 std::unique_ptr<CacheStorage> storage) {
+  std::unique_ptr<Coder> coder = MakeMethodCoder(config, kind, std::move(storage));
+  if (config.range != Range::kDelayed) return coder;
+  return MakeDelayedCoder(std::move(coder), {config.range_margin, config.range_max_clipped});
 }
 
 CodedMatrix StatelessCoder::Encode(const MatrixView& x, const MessageContext& context,

@@ -4,7 +4,8 @@
 // How the tensor of one cut and direction is written: a matrix with its row plan to sections and
 // back. A method is a WidthPolicy, which decides the widths (width_policy.h), and a Coder, which
 // spends them. Most coders keep nothing between messages; those of `aqsgd` and `amaq-delta` hold
-// what was sent of each sample before (sample_cache.h). Lane-bound. Source: each method's file.
+// what was sent of each sample before (sample_cache.h), a sender with range `delayed` the ranges of
+// past steps (range_modes.h). Lane-bound. Source: each method's file.
 //
 //   const auto coder = MakeCoder(config, TensorKind::kActivation, {});
 //   const CodedMatrix sent = coder->Encode(x, context, {});
@@ -33,11 +34,14 @@ struct CoderConfig {
   uint64_t cache_bytes = 0;         // aqsgd, amaq-delta: of the cached samples
   bool nested = false;              // uniform activations: codes made at 8 bits (codec.h)
   double range_percentile = 99.5;   // range percentile
+  double range_margin = 1.1;        // range delayed, with the next: see DelayedRanges
+  double range_max_clipped = 0.01;
 };
 
 enum class TensorKind { kActivation, kGradient };
 
-// What a training message says about its samples; see sample_cache.h.
+// What a training message says about its samples; see sample_cache.h. A gradient names its place
+// alone.
 struct SampleContext {
   std::span<const uint32_t> segments;  // [S + 1] row offsets
   std::span<const uint64_t> keys;      // [S], different; the sender's: the receiver reads its own
@@ -50,6 +54,7 @@ struct MessageContext {
   Rounding rounding = Rounding::kNearestEven;
   uint64_t rounding_key = 0;                  // StochasticRoundingKey(...)
   std::optional<SampleContext> samples = {};  // nullopt: not training, nothing is remembered
+  DelayedRanges* delayed = nullptr;           // range delayed: set by the coder that holds them
 };
 
 struct CodedMatrix {
@@ -82,8 +87,8 @@ class Coder {
 };
 
 // storage: where cached samples lie; used by the methods of NeedsCache alone, for activations.
-// Errors: kInvalidArgument for a group_size that is not a multiple of 8 in [32, 128], or a cache
-// that is needed but has no storage.
+// Errors: kInvalidArgument for a group_size that is not a multiple of 8 in [32, 128], a margin or
+// share outside those of DelayedRanges, or a cache that is needed but has no storage.
 std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
                                  std::unique_ptr<CacheStorage> storage);
 

@@ -39,7 +39,8 @@ ColumnExtremes MaeExtremes(Column column, uint32_t width);
 // Sum of |decoded - x| over the column when it is coded within these extremes.
 double AbsoluteError(Column column, ColumnExtremes extremes, uint32_t width);
 
-// Ranges of one cut and direction, predicted from the last committed steps. Thread-compatible.
+// Ranges of one cut and direction, predicted from the last committed steps. A copy is a state to
+// come back to. Thread-compatible.
 class DelayedRanges {
  public:
   // margin >= 1 widens the predicted range around its middle; max_clipped: share of a channel's
@@ -55,15 +56,15 @@ class DelayedRanges {
   void Commit();   // the step counts: its messages are remembered
   void Discard();  // it does not
 
-  // Of all messages so far.
+  // Of all messages that Choose was asked for.
   uint64_t clipped_values() const { return clipped_values_; }
   uint64_t exact_channels() const { return exact_channels_; }  // (channel, message) pairs over it
 
  private:
   void Remember(const Extremes& exact);
 
-  const double margin_;
-  const double max_clipped_;
+  double margin_;
+  double max_clipped_;
   std::deque<Extremes> steps_;     // committed, the newest last
   std::vector<Extremes> pending_;  // none or one: of the step under way
   uint64_t clipped_values_ = 0;

@@ -149,18 +149,24 @@ void TakeMethod(const transport::QuantRequest& quant, const config::ServerFileCo
   if (!config.server.cache_dir.empty()) cut->cache_dir = config.server.cache_dir;
 }
 
+void TakeRange(const transport::QuantRequest& quant, train::CutOptions* cut) {
+  const std::optional<quant::Range> range = quant::ParseRange(quant.range);
+  if (!range) Refuse("quant.range '", quant.range, "' of the client is unknown");
+  cut->range = *range;
+  CheckNumber("quant.range_percentile", quant.range_percentile, 50, 100.001);
+  cut->range_percentile = quant.range_percentile;
+  CheckNumber("quant.range_margin", quant.range_margin, 1, 100.001);
+  cut->range_margin = quant.range_margin;
+  CheckNumber("quant.range_max_clipped", quant.range_max_clipped, 0, 1.001);
+  cut->range_max_clipped = quant.range_max_clipped;
+}
+
 train::CutOptions CutOf(const OpenRequest& request, const config::ServerFileConfig& config) {
   const transport::QuantRequest& quant = request.quant;
   train::CutOptions cut;
   TakeMethod(quant, config, &cut);
   cut.wire_dtype = WireDtype(quant.wire_dtype);
-  const std::optional<quant::Range> range = quant::ParseRange(quant.range);
-  if (!range || *range == quant::Range::kDelayed) {
-    Refuse("quant.range '", quant.range, "' of the client is unknown");
-  }
-  cut.range = *range;
-  CheckNumber("quant.range_percentile", quant.range_percentile, 50, 100.001);
-  cut.range_percentile = quant.range_percentile;
+  TakeRange(quant, &cut);
   if (quant.sink_tokens > 1)
     Refuse("quant.sink_tokens is ", quant.sink_tokens, " at the client, at most 1 here");
   cut.sink_tokens = quant.sink_tokens;

@@ -36,9 +36,10 @@ std::unique_ptr<quant::Coder> CoderOf(const CutOptions& options, quant::TensorKi
   if (quant::NeedsCache(options.method) && kind == quant::TensorKind::kActivation) {
     storage = std::make_unique<ScratchStorage>(options.cache_dir, options.cache_bytes);
   }
-  return quant::MakeCoder({options.method, options.wire_dtype, options.range, options.group_size,
-                           options.cache_bytes, options.nested, options.range_percentile},
-                          kind, std::move(storage));
+  return quant::MakeCoder(
+      {options.method, options.wire_dtype, options.range, options.group_size, options.cache_bytes,
+       options.nested, options.range_percentile, options.range_margin, options.range_max_clipped},
+      kind, std::move(storage));
 }
 
 }  // namespace
@@ -109,11 +110,13 @@ CodedTensor CutCoder::EncodeGradient(const at::Tensor& gradient, const GradientR
   constexpr uint32_t kBackwardDirection = 2;  // transport::Direction::kBackward
   const uint64_t key = StochasticRoundingKey(options_.seed, options_.cut, kBackwardDirection,
                                              id.step, id.micro_batch);
+  const quant::MessagePlace place = {id.step, 0, id.micro_batch};
   quant::CodedMatrix coded = gradient_->Encode(tensor::ViewMatrix(sent),
                                                {.widths = widths,
                                                 .rows = {plan.sink_rows, plan.rows},
                                                 .rounding = options_.gradient_rounding,
-                                                .rounding_key = key},
+                                                .rounding_key = key,
+                                                .samples = quant::SampleContext{{}, {}, place}},
                                                {});
   return {std::move(coded.sections), coded.raw_dtype, {}};
 }
@@ -141,8 +144,12 @@ std::vector<double> SentRanges(const std::vector<Section>& sections,
   return range;
 }
 
-void CutCoder::KeepSteps(uint64_t step) { activation_->Keep({step, 0, 0}); }
-void CutCoder::TakeBackStep(uint64_t step) { activation_->TakeBack({step, 0, 0}); }
+void CutCoder::KeepSteps(uint64_t step) {
+  for (quant::Coder* coder : {activation_.get(), gradient_.get()}) coder->Keep({step, 0, 0});
+}
+void CutCoder::TakeBackStep(uint64_t step) {
+  for (quant::Coder* coder : {activation_.get(), gradient_.get()}) coder->TakeBack({step, 0, 0});
+}
 
 namespace {
 

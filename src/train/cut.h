@@ -28,8 +28,10 @@ struct CutOptions {
   DType wire_dtype = DType::kBF16;  // of raw tensors
   quant::Range range = quant::Range::kMinMax;
   uint32_t sink_tokens = 1;
-  bool nested = false;                    // codes of the activation (quant/codec.h)
-  double range_percentile = 99.5;         // percentile
+  bool nested = false;             // codes of the activation (quant/codec.h)
+  double range_percentile = 99.5;  // percentile
+  double range_margin = 1.1;       // delayed, with the next
+  double range_max_clipped = 0.01;
   std::optional<uint32_t> gradient_bits;  // nullopt: the widths of the forward tensor
   bool gradient_is_own = false;           // or those of the gradient's own gate
   int32_t gradient_bits_offset = 0;

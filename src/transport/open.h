@@ -40,6 +40,8 @@ struct QuantRequest {
   std::string schedule = "cosine";
   uint64_t adapt_steps = 1;
   double range_percentile = 99.5;
+  double range_margin = 1.1;  // delayed, with the next: the server sends gradients
+  double range_max_clipped = 0.01;
 };
 
 struct LoraRequest {

@@ -28,6 +28,8 @@ void ToProto(const QuantRequest& quant, v1::QuantRequest* out) {
   out->set_schedule(quant.schedule);
   out->set_adapt_steps(quant.adapt_steps);
   out->set_range_percentile(quant.range_percentile);
+  out->set_range_margin(quant.range_margin);
+  out->set_range_max_clipped(quant.range_max_clipped);
 }
 
 QuantRequest FromProto(const v1::QuantRequest& in) {
@@ -49,7 +51,9 @@ QuantRequest FromProto(const v1::QuantRequest& in) {
           .gradient_target_bits = in.gradient_target_bits(),
           .schedule = in.schedule(),
           .adapt_steps = in.adapt_steps(),
-          .range_percentile = in.range_percentile()};
+          .range_percentile = in.range_percentile(),
+          .range_margin = in.range_margin(),
+          .range_max_clipped = in.range_max_clipped()};
 }
 
 void ToProto(const LoraRequest& lora, v1::LoraRequest* out) {

@@ -125,6 +125,12 @@ TEST(SettingsTest, TheCutsOptionsAreTheConfigs) {
   EXPECT_FALSE(CutOptionsOf(config).gradient_bits.has_value());
   EXPECT_EQ(CutOptionsOf(config).range, quant::Range::kPercentile);
   EXPECT_EQ(CutOptionsOf(config).range_percentile, 97);
+  config.quant.range = "delayed";
+  config.quant.range_margin = 2;
+  config.quant.range_max_clipped = 0.25;
+  EXPECT_EQ(CutOptionsOf(config).range, quant::Range::kDelayed);
+  EXPECT_EQ(CutOptionsOf(config).range_margin, 2);
+  EXPECT_EQ(CutOptionsOf(config).range_max_clipped, 0.25);
 }
 
 TEST(SettingsTest, TheStagesOptionsAreTheConfigs) {
@@ -166,6 +172,8 @@ TEST(SettingsTest, OpenSaysWhatTheServerMustDoAlike) {
   config.quant.gradient.target_bits = 2.5;
   config.quant.schedule = "linear";
   config.quant.range_percentile = 98;
+  config.quant.range_margin = 3;
+  config.quant.range_max_clipped = 0.125;
   config.quant.method = "amaq-delta";
   config.quant.group_size = 96;
   config.quant.cache_bytes = 4096;
@@ -189,6 +197,8 @@ TEST(SettingsTest, OpenSaysWhatTheServerMustDoAlike) {
   EXPECT_EQ(request.quant.schedule, "linear");
   EXPECT_EQ(request.quant.adapt_steps, 15u);
   EXPECT_EQ(request.quant.range_percentile, 98);
+  EXPECT_EQ(request.quant.range_margin, 3);
+  EXPECT_EQ(request.quant.range_max_clipped, 0.125);
   EXPECT_EQ(request.lora.dropout, 0.25);
   EXPECT_EQ(request.lora.target_modules.size(), 7u);
   EXPECT_EQ(request.optimizer.beta1, 0.8);

@@ -113,6 +113,68 @@ TEST_F(StepDriverTest, ASkippedStepLeavesNoVisitAtEitherParty) {
   }
 }
 
+// Ranges of past steps decide this one's codes, at the client and at the server.
+TEST_F(StepDriverTest, DelayedRangesForgetASkippedStepAndEvaluationsAtBothParties) {
+  config_.quant.method = "fixed";
+  config_.quant.bits = 3;
+  config_.quant.range = "delayed";
+  config_.quant.gradient.rounding = "nearest";  // stochastic rounding draws by the step's number
+  const auto run = [this](bool disturbed) {
+    Driven driven = Drive();
+    driven.link.change_down = [&](Message& message) {
+      if (disturbed && message.key.phase == Phase::kNorm && message.key.step == 0) {
+        message.item = transport::NormInfo{false};
+      }
+    };
+    if (disturbed) {
+      EXPECT_TRUE(driven.driver->RunStep(Batches(1, 6), 1e-2).skipped);
+      driven.driver->Evaluate(Batches(2, 3));
+    }
+    for (int step = 0; step < 3; ++step) driven.driver->RunStep(Batches(2, 2), 1e-2);
+    driven.driver->Drain();
+    std::vector<Bytes> tensors = {driven.ClientAdapter(), driven.link.FetchAdapter()};
+    for (const auto* messages : {&driven.link.sent, &driven.link.received}) {
+      for (const Message& message : *messages) {
+        const Bytes* ranges = FindSection(message.sections, SectionKind::kRanges);
+        const uint64_t first = disturbed ? 1 : 0;
+        if (ranges != nullptr && message.key.step >= first &&
+            message.key.phase != Phase::kEvaluate) {
+          tensors.push_back(*ranges);
+        }
+      }
+    }
+    return tensors;
+  };
+
+  const std::vector<Bytes> plain = run(false);
+
+  EXPECT_EQ(plain.size(), 2u + 3 * 2 * 2);
+  EXPECT_EQ(run(true), plain);
+  config_.quant.range = "minmax";
+  const std::vector<Bytes> exact = run(false);
+  EXPECT_EQ(exact[2], plain[2]) << "the first step's";
+  EXPECT_NE(exact[4], plain[4]) << "negative control: the second step's are predicted";
+  EXPECT_NE(exact.back(), plain.back()) << "and the gradients'";
+}
+
+TEST_F(StepDriverTest, DelayedRangesDoNotDependOnTheWindow) {
+  config_.quant.method = "amaq";
+  config_.quant.adapt_steps = 2;
+  config_.quant.range = "delayed";
+  std::vector<Bytes> adapters;
+  for (const uint32_t window : {1u, 3u}) {
+    config_.train.in_flight = window;
+    Driven driven = Drive();
+    for (int step = 0; step < 3; ++step) driven.driver->RunStep(Batches(3, 2), 1e-2);
+    driven.driver->Drain();
+    adapters.push_back(driven.ClientAdapter());
+    adapters.push_back(driven.link.FetchAdapter());
+  }
+
+  EXPECT_EQ(adapters[2], adapters[0]);
+  EXPECT_EQ(adapters[3], adapters[1]);
+}
+
 TEST_F(StepDriverTest, EvaluationWithAqsgdCrossesAsBf16AndIsForgotten) {
   config_.quant.method = "aqsgd";
   Driven driven = Drive();

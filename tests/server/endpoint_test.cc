@@ -176,8 +176,11 @@ TEST_F(EndpointTest, OptionsOutsideTheProtocolAreRefusedByName) {
   refused([](auto& r) { r.quant.wire_dtype = "fp64"; }, "wire.dtype 'fp64'");
   refused([](auto& r) { r.quant.wire_dtype = "int8"; }, "wire.dtype 'int8'");
   refused([](auto& r) { r.quant.range = "median"; }, "quant.range 'median'");
-  refused([](auto& r) { r.quant.range = "delayed"; }, "quant.range 'delayed'");
   refused([](auto& r) { r.quant.range_percentile = 0; }, "quant.range_percentile is 0");
+  refused([](auto& r) { r.quant.range_margin = 0.9; }, "quant.range_margin is 0.9");
+  refused([](auto& r) { r.quant.range_margin = 101; }, "quant.range_margin is 101");
+  refused([](auto& r) { r.quant.range_max_clipped = -0.5; }, "quant.range_max_clipped is -0.5");
+  refused([](auto& r) { r.quant.range_max_clipped = 2; }, "quant.range_max_clipped is 2");
   refused([](auto& r) { r.quant.gradient_bits = "own", r.quant.schedule = "x"; },
           "quant.schedule 'x'");
   refused([](auto& r) { r.quant.sink_tokens = 2; }, "quant.sink_tokens is 2");

@@ -36,7 +36,9 @@ OpenRequest Sample() {
                    .gradient_target_bits = 2.5,
                    .schedule = "linear",
                    .adapt_steps = 9,
-                   .range_percentile = 98};
+                   .range_percentile = 98,
+                   .range_margin = 2,
+                   .range_max_clipped = 0.5};
   request.lora = {.r = 4,
                   .alpha = 32,
                   .dropout = 0.5,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "quant/coder.h"
+#include "quant/range_modes.h"
 #include "quant/sections.h"
 
 namespace amaq::quant {
@@ -42,6 +43,10 @@ std::unique_ptr<StatelessCoder> MakeTahquantCoder(DType wire_dtype, TensorKind k
 // aqsgd, amaq-delta: what a sample differs by from its last visit, written by `inner`.
 std::unique_ptr<Coder> MakeDeltaCoder(std::unique_ptr<StatelessCoder> inner,
                                       std::unique_ptr<CacheStorage> storage, uint64_t cache_bytes);
+
+// range delayed, around a coder that takes context.delayed: what training messages had is predicted
+// from once their step is kept.
+std::unique_ptr<Coder> MakeDelayedCoder(std::unique_ptr<Coder> inner, const DelayedRanges& ranges);
 
 }  // namespace amaq::quant
 

@@ -15,6 +15,7 @@ class UniformCoder final : public StatelessCoder {
     EncodeOptions options = options_;
     options.rounding = context.rounding;
     options.rounding_key = context.rounding_key;
+    options.delayed = context.delayed;
     return quant::Encode(x, context.widths, context.rows, options);
   }
   void Read(const std::vector<Section>& sections, const MessageContext& context, int64_t num_rows,

@@ -30,6 +30,8 @@ enum class SectionKind : uint32_t {
   kSampleKeys = 12,     // a key a segment and which are first visits (docs/formats/aqsgd.md)
   kScales = 13,         // lo and step of each tile of a token (docs/formats/tiles.md)
   kTiles = 14,          // tahquant: tokens of fewer bits, tiles that are transformed
+  kRdCodes = 15,        // integers of one step size, entropy-coded (docs/formats/rd.md)
+  kRdClasses = 16,      // the class of each channel for kRdCodes, where the model does not say it
 };
 
 struct Section {

@@ -153,6 +153,8 @@ constexpr KindName kKinds[] = {
     {SectionKind::kSampleKeys, "keys", true},
     {SectionKind::kScales, "scales", true},
     {SectionKind::kTiles, "tiles", true},
+    {SectionKind::kRdCodes, "rd codes", true},
+    {SectionKind::kRdClasses, "rd classes", true},
 };
 
 SectionBytes Describe(const Section& section) {

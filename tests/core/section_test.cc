@@ -21,7 +21,8 @@ TEST(SectionTest, NumbersAreThoseOfTheWire) {
       SectionKind::kCodes,        SectionKind::kRaw,           SectionKind::kTargets,
       SectionKind::kSpans,        SectionKind::kSegments,      SectionKind::kNorms,
       SectionKind::kEntropyCodes, SectionKind::kEntropyTables, SectionKind::kSampleKeys,
-      SectionKind::kScales,       SectionKind::kTiles};
+      SectionKind::kScales,       SectionKind::kTiles,         SectionKind::kRdCodes,
+      SectionKind::kRdClasses};
   uint32_t number = 1;
   for (SectionKind kind : in_order) EXPECT_EQ(static_cast<uint32_t>(kind), number++);
 }

@@ -1,0 +1,113 @@
+#include "quant/rd_model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/bytes.h"
+#include "core/check.h"
+#include "core/digest.h"
+
+namespace amaq::quant {
+namespace {
+
+// What a Keep leaves of what was known: 1 - 2^-kForgetting.
+constexpr uint32_t kForgetting = 2;
+constexpr uint64_t kScaleUnit = 16;        // of scales_;
+constexpr int32_t kWeightSixteenths = 64;  // of 256, a row of average energy, over it
+
+constexpr uint64_t Saturated(uint64_t value) { return std::min<uint64_t>(value, UINT32_MAX); }
+constexpr uint64_t Decayed(uint64_t value) { return value - (value >> kForgetting); }
+
+SymbolTables TablesOf(std::span<const uint32_t> counts) {
+  const std::span<const uint32_t> offsets = RdCountOffsets();
+  std::vector<std::vector<uint16_t>> frequencies;
+  for (size_t t = 0; t < kRdTables; ++t) {
+    frequencies.push_back(
+        RdFrequencies(t, counts.subspan(offsets[t], offsets[t + 1] - offsets[t])));
+  }
+  return SymbolTables(frequencies);
+}
+
+}  // namespace
+
+RdModel::RdModel(size_t channels)
+    : scales_(channels), symbols_(RdCountOffsets()[kRdTables]), tables_(TablesOf(symbols_)) {}
+
+std::vector<uint8_t> RdModel::BasesAt(int32_t index) const {
+  if (row_weights_ == 0) return std::vector<uint8_t>(scales_.size(), RdBaseOf(0));
+  const int32_t common = index_ - index + kWeightSixteenths - RdSixteenths(row_weights_);
+  std::vector<uint8_t> bases;
+  for (const uint64_t scale : scales_) {
+    // Half a count more, so that a channel of zeros has a scale, too.
+    bases.push_back(RdBaseOf(RdSixteenths(scale + kScaleUnit / 2) + common));
+  }
+  return bases;
+}
+
+void RdModel::Add(const MessagePlace& place, RdCounts counts) {
+  AMAQ_CHECK(counts.channel_sums.size() == scales_.size());
+  if (pending_.empty() || pending_.back().first.step != place.step ||
+      pending_.back().first.attempt != place.attempt) {
+    pending_.push_back({place, std::move(counts)});
+    return;
+  }
+  RdCounts& sum = pending_.back().counts;
+  for (size_t c = 0; c < scales_.size(); ++c) {
+    sum.channel_sums[c] =
+        Saturated(sum.channel_sums[c] + RdScaled(counts.channel_sums[c], counts.index - sum.index));
+  }
+  for (size_t i = 0; i < sum.symbols.size(); ++i) {
+    sum.symbols[i] = static_cast<uint32_t>(Saturated(uint64_t{sum.symbols[i]} + counts.symbols[i]));
+  }
+  sum.row_weights = Saturated(sum.row_weights + counts.row_weights);
+  if (counts.has_centroids) sum.centroids = counts.centroids;
+  sum.has_centroids = sum.has_centroids || counts.has_centroids;
+}
+
+void RdModel::Keep(const MessagePlace& place) {
+  bool is_changed = false;
+  for (; !pending_.empty() && pending_.front().first < place; pending_.pop_front()) {
+    Merge(pending_.front().counts);
+    is_changed = true;
+  }
+  if (!is_changed) return;
+  ++generation_;
+  tables_ = TablesOf(symbols_);
+}
+
+void RdModel::Merge(const RdCounts& counts) {
+  for (size_t c = 0; c < scales_.size(); ++c) {
+    const uint64_t known = RdScaled(Decayed(scales_[c]), index_ - counts.index);
+    scales_[c] = Saturated(known + kScaleUnit * Saturated(counts.channel_sums[c]));
+  }
+  index_ = counts.index;
+  row_weights_ = Saturated(Decayed(row_weights_) + counts.row_weights);
+  for (size_t i = 0; i < symbols_.size(); ++i) {
+    symbols_[i] = static_cast<uint32_t>(Saturated(Decayed(symbols_[i]) + counts.symbols[i]));
+  }
+  if (counts.has_centroids) centroids_ = counts.centroids;
+}
+
+void RdModel::TakeBack(const MessagePlace& place) {
+  while (!pending_.empty() && pending_.back().first >= place) pending_.pop_back();
+}
+
+uint64_t RdModel::Digest() const {
+  Bytes state;
+  AppendLittleEndian(&state, generation_);
+  AppendLittleEndian(&state, index_);
+  AppendLittleEndian(&state, row_weights_);
+  for (const uint64_t scale : scales_) AppendLittleEndian(&state, scale);
+  for (const uint32_t count : symbols_) AppendLittleEndian(&state, count);
+  AppendLittleEndian(&state, centroids_);
+  for (const Pending& entry : pending_) {
+    AppendLittleEndian(&state, entry.first.step);
+    AppendLittleEndian(&state, entry.counts.index);
+    AppendLittleEndian(&state, entry.counts.row_weights);
+    for (const uint64_t sum : entry.counts.channel_sums) AppendLittleEndian(&state, sum);
+    for (const uint32_t count : entry.counts.symbols) AppendLittleEndian(&state, count);
+  }
+  return amaq::Digest(state);
+}
+
+}  // namespace amaq::quant

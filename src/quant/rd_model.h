@@ -1,0 +1,81 @@
+#ifndef AMAQ_QUANT_RD_MODEL_H_
+#define AMAQ_QUANT_RD_MODEL_H_
+
+// What both ends of a rate-distortion coded tensor (rd.h) know of it from the messages that were
+// kept: the scale of each channel, how often each symbol of each table came, centroids. The same
+// messages leave the same model; it holds integers only. Messages of a step are coded with the
+// model as of the last Keep. Lane-bound. Source: our choice, docs/formats/rd.md.
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <vector>
+
+#include "quant/rans.h"
+#include "quant/rd_tables.h"
+#include "quant/sample_cache.h"
+
+namespace amaq::quant {
+
+// Where a decoded value lies beside |q|, in 1/256 step: for |q| = 1 and above, for the tables of
+// each octave of scale up to 2^3, and beyond.
+inline constexpr size_t kRdCentroidGroups = 12;
+using RdCentroids = std::array<std::array<int8_t, 2>, kRdCentroidGroups>;
+inline size_t RdCentroidGroup(size_t table) {
+  return table / 4 < kRdCentroidGroups ? table / 4 : kRdCentroidGroups - 1;
+}
+
+// What one message teaches.
+struct RdCounts {
+  int32_t index = 0;                   // of its step
+  uint64_t row_weights = 0;            // sum over rows of RdRowWeight
+  std::vector<uint64_t> channel_sums;  // [H] sum of |q|
+  std::vector<uint32_t> symbols;       // as RdCountOffsets
+  bool has_centroids = false;          // it gave them
+  RdCentroids centroids{};
+};
+
+class RdModel {
+ public:
+  explicit RdModel(size_t channels);
+
+  size_t channels() const { return scales_.size(); }
+  // How many Keeps changed it. At most 2^32 - 1 of them.
+  uint32_t generation() const { return generation_; }
+  const SymbolTables& tables() const { return tables_; }
+  const RdCentroids& centroids() const { return centroids_; }
+  // [H], of a message with that step index.
+  std::vector<uint8_t> BasesAt(int32_t index) const;
+
+  // A training message was sent / decoded. place: not before that of an earlier call that was
+  // neither kept nor taken back.
+  void Add(const MessagePlace& place, RdCounts counts);
+  // The messages of the places before `place` change the model. Here and below: the first of a
+  // step or attempt.
+  void Keep(const MessagePlace& place);
+  // Forgets the messages at `place` and after it that were not kept.
+  void TakeBack(const MessagePlace& place);
+
+  uint64_t Digest() const;
+
+ private:
+  struct Pending {
+    MessagePlace first;  // messages of one step and attempt are one entry
+    RdCounts counts;
+  };
+  void Merge(const RdCounts& counts);
+
+  uint32_t generation_ = 0;
+  int32_t index_ = 0;              // of the step that scales_ are relative to
+  uint64_t row_weights_ = 0;       // below 2^32, as are scales_
+  std::vector<uint64_t> scales_;   // [H], 16 times the decayed sum of |q|
+  std::vector<uint32_t> symbols_;  // decayed counts
+  RdCentroids centroids_{};
+  SymbolTables tables_;
+  std::deque<Pending> pending_;
+};
+
+}  // namespace amaq::quant
+
+#endif  // AMAQ_QUANT_RD_MODEL_H_

@@ -1,0 +1,63 @@
+#include "quant/rd_rate.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "quant/gate.h"
+#include "quant/rd_tables.h"
+
+namespace amaq::quant {
+namespace {
+
+constexpr double kGain = 0.5;
+constexpr double kLimit = 0.25;  // octaves
+constexpr double kOff = 0.5;     // bits
+
+void CheckRate(const char* name, double bits) {
+  if (bits >= kRdLowestRate && bits <= 8) return;
+  Throw(Code::kInvalidArgument, name, " of a rate-distortion coded tensor must be in [",
+        kRdLowestRate, ", 8], got ", bits);
+}
+
+}  // namespace
+
+RdRateControl::RdRateControl(const WidthConfig& config) : config_(config) {
+  CheckRate("target_bits", config.target_bits);
+  if (config.adapt_steps != 0) CheckRate("b_start", config.b_start);
+}
+
+double RdRateControl::target_bits() const {
+  return config_.adapt_steps == 0 ? config_.target_bits : TargetBits(config_, commits_);
+}
+
+void RdRateControl::Start(int16_t index) {
+  index_ = index;
+  wanted_index_ = index;
+}
+
+void RdRateControl::Observe(uint64_t bits, uint64_t elements) {
+  bits_ += bits;
+  elements_ += elements;
+}
+
+void RdRateControl::Discard() {
+  bits_ = 0;
+  elements_ = 0;
+}
+
+void RdRateControl::Commit() {
+  const double before = target_bits();
+  ++commits_;
+  if (elements_ == 0 || !index_) return Discard();
+  rate_ = static_cast<double>(bits_) / static_cast<double>(elements_);
+  Discard();
+  commits_off_ = std::fabs(rate_ - before) > kOff ? commits_off_ + 1 : 0;
+  const double octaves =
+      before - target_bits() + std::clamp(kGain * (rate_ - before), -kLimit, kLimit);
+  wanted_index_ =
+      std::clamp(wanted_index_ + 16 * octaves, -double{kRdLargestIndex}, double{kRdLargestIndex});
+  index_ = static_cast<int16_t>(std::lround(wanted_index_));
+}
+
+}  // namespace amaq::quant

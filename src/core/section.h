@@ -32,6 +32,7 @@ enum class SectionKind : uint32_t {
   kTiles = 14,          // tahquant: tokens of fewer bits, tiles that are transformed
   kRdCodes = 15,        // integers of one step size, entropy-coded (docs/formats/rd.md)
   kRdClasses = 16,      // the class of each channel for kRdCodes, where the model does not say it
+  kRdBasis = 17,        // the transform of amaq-rd (docs/formats/rd_basis.md)
 };
 
 struct Section {

@@ -30,6 +30,8 @@ enum class TargetSchedule : uint32_t { kCosine = 1, kLinear = 2, kConstant = 3 }
 enum class GateUpdate : uint32_t { kNewton = 1, kAdam = 2 };
 enum class GateGradient : uint32_t { kSte = 1, kFisher = 2 };  // adam's task gradient
 enum class GateFreeze : uint32_t { kMeasured = 1, kGate = 2 };
+// amaq-rd: what crosses of an activation. On the wire; never renumber.
+enum class Transform : uint32_t { kNone = 1, kEigen = 2, kHadamard = 3 };
 enum class GatePenalty : uint32_t { kHinge = 1, kMean = 2, kDual = 3 };  // adam's price of bits
 
 std::string_view MethodName(Method method);

@@ -155,6 +155,7 @@ constexpr KindName kKinds[] = {
     {SectionKind::kTiles, "tiles", true},
     {SectionKind::kRdCodes, "rd codes", true},
     {SectionKind::kRdClasses, "rd classes", true},
+    {SectionKind::kRdBasis, "rd basis", true},
 };
 
 SectionBytes Describe(const Section& section) {

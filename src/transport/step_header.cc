@@ -85,7 +85,7 @@ SectionShape DecodeSection(ProtoReader in) {
     if (in.field() == 1) kind = in.U64();
     if (in.field() == 2) shape.length = in.U64();
   }
-  shape.kind = CheckedEnum(kind, SectionKind::kWidths, SectionKind::kRdClasses, "section kind");
+  shape.kind = CheckedEnum(kind, SectionKind::kWidths, SectionKind::kRdBasis, "section kind");
   return shape;
 }
 

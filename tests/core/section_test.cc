@@ -22,7 +22,7 @@ TEST(SectionTest, NumbersAreThoseOfTheWire) {
       SectionKind::kSpans,        SectionKind::kSegments,      SectionKind::kNorms,
       SectionKind::kEntropyCodes, SectionKind::kEntropyTables, SectionKind::kSampleKeys,
       SectionKind::kScales,       SectionKind::kTiles,         SectionKind::kRdCodes,
-      SectionKind::kRdClasses};
+      SectionKind::kRdClasses,    SectionKind::kRdBasis};
   uint32_t number = 1;
   for (SectionKind kind : in_order) EXPECT_EQ(static_cast<uint32_t>(kind), number++);
 }

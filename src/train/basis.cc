@@ -1,0 +1,325 @@
+#include "train/basis.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/linalg_eigh.h>
+#include <ATen/ops/outer.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "core/bytes.h"
+#include "core/check.h"
+#include "core/dtype.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "quant/rd.h"
+#include "tensor/bridge.h"
+
+namespace amaq::train {
+namespace {
+
+constexpr uint8_t kBasisVersion = 1;
+constexpr size_t kPacked = 128;     // coefficients in a row of the coded matrix
+constexpr double kDeadZone = 0.15;  // of a coefficient: as that of the components
+
+// 2^(weight / 4), the same at both ends.
+double Weight(int8_t weight) {
+  return double{quant::RdStep{1, static_cast<int16_t>(4 * weight)}.value()};
+}
+
+size_t NumCoefficients(size_t channels, size_t reflectors) {
+  return reflectors * (channels - 1) - reflectors * (reflectors - 1) / 2;
+}
+
+std::span<double> Doubles(at::Tensor& x) {
+  return {x.mutable_data_ptr<double>(), static_cast<size_t>(x.numel())};
+}
+
+// (0 ... 0, 1, v_k) without its zeros, and what it takes from a matrix M: M - v (2 / v v^T) v^T M.
+class Reflection {
+ public:
+  Reflection(std::span<const float> coefficients, int8_t weight)
+      : vector_(at::empty({static_cast<int64_t>(coefficients.size()) + 1}, at::kDouble)) {
+    const std::span<double> vector = Doubles(vector_);
+    const double scale = 1 / Weight(weight);
+    double squared = vector[0] = 1;
+    for (size_t i = 0; i < coefficients.size(); ++i) {
+      const double value = vector[i + 1] = coefficients[i] * scale;
+      squared += value * value;
+    }
+    factor_ = 2 / squared;
+  }
+
+  // The last rows of `matrix`, as many as the vector has elements, are reflected.
+  void ApplyTo(const at::Tensor& matrix) const {
+    at::Tensor rows = matrix.narrow(0, matrix.size(0) - vector_.size(0), vector_.size(0));
+    rows -= at::outer(vector_, rows.t().mv(vector_) * factor_);
+  }
+
+ private:
+  at::Tensor vector_;
+  double factor_ = 0;
+};
+
+at::Tensor Reflected(size_t channels, const Reflectors& reflectors) {
+  at::Tensor matrix = at::eye(static_cast<int64_t>(channels), at::kDouble);
+  std::span<const float> left = reflectors.coefficients;
+  for (size_t k = 0; k < reflectors.weights.size(); ++k) {
+    const size_t count = channels - 1 - k;
+    Reflection(left.first(count), reflectors.weights[k]).ApplyTo(matrix);
+    left = left.subspan(count);
+  }
+  return matrix;
+}
+
+// Sylvester's matrix in blocks of the largest power of two that divides `channels`.
+at::Tensor Hadamard(size_t channels) {
+  const size_t block = channels & (~channels + 1);
+  const double unit = 1 / std::sqrt(static_cast<double>(block));
+  const auto size = static_cast<int64_t>(channels);
+  at::Tensor matrix = at::eye(size, at::kDouble);
+  const std::span<double> out = Doubles(matrix);
+  for (size_t i = 0; i < channels; ++i) {
+    for (size_t j = i / block * block; j < (i / block + 1) * block; ++j) {
+      out[i * channels + j] = std::popcount(i % block & j % block) % 2 == 0 ? unit : -unit;
+    }
+  }
+  return matrix;
+}
+
+void CheckReflectors(size_t channels, const Reflectors& reflectors) {
+  const size_t count = reflectors.weights.size();
+  if (count >= channels || reflectors.coefficients.size() != NumCoefficients(channels, count)) {
+    Throw(Code::kDataLoss, "a basis of ", channels, " channels has ", count, " reflectors with ",
+          reflectors.coefficients.size(), " coefficients");
+  }
+  size_t next = 0;
+  for (size_t k = 0; k < count; ++k) {
+    const int weight = reflectors.weights[k];
+    if (weight < -kLargestBasisWeight || weight > kLargestBasisWeight) {
+      Throw(Code::kDataLoss, "weight ", weight, " of reflector ", k, " of the basis is not in [-",
+            kLargestBasisWeight, ", ", kLargestBasisWeight, "]");
+    }
+    // A unit vector's are within 1, and rounding adds at most a step.
+    const double limit = 1 + Weight(reflectors.weights[k]);
+    for (const size_t end = next + channels - 1 - k; next < end; ++next) {
+      if (std::fabs(reflectors.coefficients[next]) <= limit) continue;
+      Throw(Code::kDataLoss, "coefficient ", reflectors.coefficients[next], " of reflector ", k,
+            " of the basis is above ", limit);
+    }
+  }
+}
+
+std::vector<float> RoundedMean(const at::Tensor& mean) {
+  const at::Tensor host = mean.to(at::kFloat).contiguous();
+  std::vector<float> rounded;
+  for (const float value : tensor::Floats(host)) rounded.push_back(BF16ToF32(F32ToBF16(value)));
+  return rounded;
+}
+
+bool AreFinite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+}
+
+// Covariances of few rows know the directions of small variance badly; their diagonal is known
+// well. The share of it that is mixed in was chosen by measurement (docs/adr/0018).
+at::Tensor Shrunk(const Moments& moments) {
+  at::Tensor covariance = moments.Covariance();
+  const auto channels = static_cast<double>(moments.channels());
+  const double share = 0.25 * channels / (channels + static_cast<double>(moments.rows()));
+  at::Tensor diagonal = covariance.diagonal();
+  const at::Tensor kept = diagonal.clone();
+  covariance *= 1 - share;
+  diagonal.copy_(kept);
+  return covariance;
+}
+
+// Weights that make coarse reflectors cost the run about as much as fine ones would: an error of
+// variance e^2 in the coefficients times sqrt(lambda) leaks H e^2 into every component after it,
+// some H e^2 / (2 ln 2 g) bits a row and component (g: the geometric mean of the variances), where
+// a bit less a coefficient saves H/2 bits a component. The sum is least at e^2 = g / (2 rows), and
+// flat: we take twice that; e^2 = step^2 / 12.
+std::vector<int8_t> WeightsOf(std::span<const double> variances, uint64_t expected_rows) {
+  double log_sum = 0;
+  for (const double variance : variances) log_sum += std::log2(variance);
+  const double mean = log_sum / static_cast<double>(variances.size());
+  const double step = std::log2(12 / static_cast<double>(expected_rows)) + mean;
+  std::vector<int8_t> weights;
+  for (size_t k = 0; k + 1 < variances.size(); ++k) {
+    const double weight = std::nearbyint(2 * (std::log2(variances[k]) - step));
+    weights.push_back(
+        static_cast<int8_t>(std::clamp<double>(weight, -kLargestBasisWeight, kLargestBasisWeight)));
+  }
+  return weights;
+}
+
+// Each reflector takes the next direction, as the rounded ones before it left it, to its axis.
+Reflectors ReflectorsOf(at::Tensor directions, std::vector<int8_t> weights) {
+  const int64_t channels = directions.size(0);
+  Reflectors reflectors{std::move(weights), {}};
+  for (int64_t k = 0; k + 1 < channels; ++k) {
+    at::Tensor direction =
+        directions.select(1, k).narrow(0, k, channels - k).contiguous();  // a copy: strided
+    const std::span<const double> u = Doubles(direction);
+    double squared = 0;
+    for (const double value : u) squared += value * value;
+    const double norm = std::sqrt(squared);
+    const double pivot = u[0] < 0 ? u[0] - norm : u[0] + norm;
+    const double scale =
+        pivot != 0 ? Weight(reflectors.weights[static_cast<size_t>(k)]) / pivot : 0;
+    const size_t begin = reflectors.coefficients.size();
+    for (const double value : u.subspan(1)) {
+      const double magnitude = std::floor(std::fabs(value * scale) + 0.5 - kDeadZone);
+      reflectors.coefficients.push_back(
+          static_cast<float>(std::copysign(magnitude, value * scale)));
+    }
+    Reflection(std::span<const float>(reflectors.coefficients).subspan(begin),
+               reflectors.weights[static_cast<size_t>(k)])
+        .ApplyTo(directions);
+  }
+  return reflectors;
+}
+
+// Reflectors at the end that are all zero only turn signs: they need not cross.
+void DropZeros(size_t channels, Reflectors* reflectors) {
+  std::vector<float>& all = reflectors->coefficients;
+  while (!reflectors->weights.empty()) {
+    const auto count = static_cast<ptrdiff_t>(channels - reflectors->weights.size());
+    if (std::any_of(all.end() - count, all.end(), [](float v) { return v != 0; })) return;
+    all.resize(all.size() - static_cast<size_t>(count));
+    reflectors->weights.pop_back();
+  }
+}
+
+}  // namespace
+
+Basis::Basis(Transform transform, std::vector<float> mean, Reflectors reflectors)
+    : transform_(transform), mean_(std::move(mean)), reflectors_(std::move(reflectors)) {
+  AMAQ_CHECK(!mean_.empty());
+  if (!AreFinite(mean_)) Throw(Code::kDataLoss, "the mean of a basis is not finite");
+  CheckReflectors(mean_.size(), reflectors_);
+  mean_row_ = tensor::EmptyFloats(1, channels());
+  std::copy(mean_.begin(), mean_.end(), tensor::Floats(mean_row_).begin());
+  if (transform == Transform::kEigen) matrix_ = Reflected(mean_.size(), reflectors_);
+  if (transform == Transform::kHadamard) matrix_ = Hadamard(mean_.size());
+  if (matrix_.defined()) matrix_ = matrix_.to(at::kFloat);
+}
+
+at::Tensor Basis::Matrix() const {
+  if (!matrix_.defined()) return at::eye(channels(), at::kFloat);
+  return matrix_.to(at::kCPU);
+}
+
+void Basis::MoveTo(at::Device device) {
+  mean_row_ = mean_row_.to(device);
+  if (matrix_.defined()) matrix_ = matrix_.to(device);
+}
+
+at::Tensor Basis::Analyse(const at::Tensor& x) const {
+  AMAQ_CHECK(x.dim() == 2 && x.size(1) == channels());
+  const at::Tensor centred = x.to(at::kFloat) - mean_row_;
+  return matrix_.defined() ? centred.mm(matrix_.t()) : centred;
+}
+
+at::Tensor Basis::Synthesise(const at::Tensor& y) const {
+  AMAQ_CHECK(y.dim() == 2 && y.size(1) == channels());
+  return matrix_.defined() ? at::addmm(mean_row_, y, matrix_) : y + mean_row_;
+}
+
+Basis FitBasis(Transform transform, const Moments& moments, uint64_t expected_rows) {
+  const auto channels = static_cast<size_t>(moments.channels());
+  std::vector<float> mean = RoundedMean(moments.mean());
+  if (!AreFinite(mean) || !std::isfinite(moments.Covariance().sum().item<double>())) {
+    AMAQ_LOG(kWarning, "the activations to fit a transform to are not finite: ",
+             "quant.rd.transform none, without a mean");
+    return Basis(Transform::kNone, std::vector<float>(channels, 0), {});
+  }
+  if (transform != Transform::kEigen) return Basis(transform, std::move(mean), {});
+  if (moments.rows() < moments.channels()) {
+    AMAQ_LOG(kWarning, moments.rows(), " rows are too few to fit a transform of ", channels,
+             " channels to: quant.rd.transform none (quant.rd.fit_tokens)");
+    return Basis(Transform::kNone, std::move(mean), {});
+  }
+  auto [variances, directions] = at::linalg_eigh(Shrunk(moments));
+  at::Tensor falling = variances.flip(0).contiguous();
+  const std::span<double> values = Doubles(falling);
+  const double floor = std::max(values.front() * 1e-9, 1e-30);
+  for (double& value : values) value = std::max(value, floor);
+  Reflectors reflectors = ReflectorsOf(directions.flip(1).contiguous(),
+                                       WeightsOf(values, std::max<uint64_t>(expected_rows, 1)));
+  DropZeros(channels, &reflectors);
+  return Basis(Transform::kEigen, std::move(mean), std::move(reflectors));
+}
+
+std::vector<Section> WriteBasis(const Basis& basis) {
+  const Reflectors& reflectors = basis.reflectors();
+  Bytes head;
+  AppendLittleEndian(&head, kBasisVersion);
+  AppendLittleEndian(&head, static_cast<uint8_t>(basis.transform()));
+  AppendLittleEndian(&head, static_cast<uint32_t>(basis.channels()));
+  AppendLittleEndian(&head, static_cast<uint32_t>(reflectors.weights.size()));
+  for (const float value : basis.mean()) AppendLittleEndian(&head, F32ToBF16(value));
+  for (const int8_t weight : reflectors.weights) AppendLittleEndian(&head, weight);
+  std::vector<Section> sections = {{SectionKind::kRdBasis, std::move(head)}};
+  if (reflectors.coefficients.empty()) return sections;
+  std::vector<float> packed = reflectors.coefficients;
+  packed.resize((packed.size() + kPacked - 1) / kPacked * kPacked, 0);
+  quant::RdOptions options;
+  options.dead_zone = 0;  // they are integers already
+  std::optional<quant::RdEncoded> coded =
+      quant::RdEncode(packed, options, quant::RdModel(kPacked), {});
+  AMAQ_CHECK(coded.has_value());
+  for (Section& section : coded->sections) sections.push_back(std::move(section));
+  return sections;
+}
+
+Basis ReadBasis(const std::vector<Section>& sections, int64_t channels) {
+  const Bytes* head = FindSection(sections, SectionKind::kRdBasis);
+  if (head == nullptr) Throw(Code::kDataLoss, "a basis without its section");
+  ByteReader reader(*head, "the basis section");
+  const auto version = reader.Read<uint8_t>();
+  if (version != kBasisVersion) {
+    Throw(Code::kDataLoss, "the basis has version ", int{version}, ", known is ",
+          int{kBasisVersion});
+  }
+  const auto transform = static_cast<Transform>(reader.Read<uint8_t>());
+  if (transform != Transform::kNone && transform != Transform::kEigen &&
+      transform != Transform::kHadamard) {
+    Throw(Code::kDataLoss, "the basis is of the unknown transform ",
+          static_cast<uint32_t>(transform));
+  }
+  const auto size = reader.Read<uint32_t>();
+  const auto count = reader.Read<uint32_t>();
+  if (size != channels) {
+    Throw(Code::kDataLoss, "the basis is of ", size, " channels, the tensor of ", channels);
+  }
+  if (count >= size || (count > 0 && transform != Transform::kEigen)) {
+    Throw(Code::kDataLoss, "a basis of ", size, " channels has ", count, " reflectors");
+  }
+  std::vector<float> mean(size);
+  for (float& value : mean) value = BF16ToF32(reader.Read<uint16_t>());
+  Reflectors reflectors;
+  reflectors.weights.resize(count);
+  for (int8_t& weight : reflectors.weights) weight = reader.Read<int8_t>();
+  reader.ExpectEnd();
+  if (count > 0) {
+    const size_t wanted = NumCoefficients(size, count);
+    std::vector<float>& packed = reflectors.coefficients;
+    packed.resize((wanted + kPacked - 1) / kPacked * kPacked);
+    quant::RdDecode(sections, quant::RdModel(kPacked), packed);
+    if (std::any_of(packed.begin() + static_cast<ptrdiff_t>(wanted), packed.end(),
+                    [](float v) { return v != 0; })) {
+      Throw(Code::kDataLoss, "the basis has coefficients of no reflector");
+    }
+    packed.resize(wanted);
+  }
+  return {transform, std::move(mean), std::move(reflectors)};
+}
+
+}  // namespace amaq::train

@@ -1,0 +1,211 @@
+#include "train/basis.h"
+
+#include <ATen/ops/eye.h>
+#include <ATen/ops/linalg_eigh.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/rng.h"
+#include "tensor/bridge.h"
+#include "tests/support/errors.h"
+
+namespace amaq::train {
+namespace {
+
+constexpr int64_t kWide = 48;
+constexpr uint64_t kLongRun = 1'000'000;
+
+// Rows whose covariance has falling variances along directions that are no channels. Sums of twelve
+// uniform numbers, so that they are nearly Gaussian.
+at::Tensor Correlated(int64_t rows, uint64_t key, int64_t channels = kWide) {
+  at::Tensor x = at::eye(rows, channels, at::kDouble) * 0.0;
+  for (uint64_t i = 0; i < 12; ++i) {
+    x += tensor::UniformTensor(rows, channels, 0.5, key * 100 + i, at::kCPU);
+  }
+  for (int64_t c = 0; c < channels; ++c) x.select(1, c) *= 20 * std::pow(0.85, c);
+  const at::Tensor mixed = tensor::UniformTensor(channels, channels, 1, 5, at::kCPU);
+  const auto [values, rotation] = at::linalg_eigh((mixed + mixed.t()).to(at::kDouble));
+  return (x.mm(rotation) + 3.0).to(at::kFloat);
+}
+
+Moments MomentsOf(const at::Tensor& x) {
+  Moments moments(x.size(1));
+  moments.Add(x, {});
+  return moments;
+}
+
+Basis FittedBasis(uint64_t expected_rows = kLongRun) {
+  return FitBasis(Transform::kEigen, MomentsOf(Correlated(4000, 1)), expected_rows);
+}
+
+// log2 of arithmetic over geometric mean of the components' variances: twice the bits that a
+// component saves on average.
+double CodingGain(const Basis& basis, const at::Tensor& x) {
+  const at::Tensor y = basis.Analyse(x).to(at::kDouble);
+  const at::Tensor variances = y.var(0, false);
+  return std::log2(variances.mean().item<double>()) - variances.log2().mean().item<double>();
+}
+
+double DistanceFromOrthonormal(const Basis& basis) {
+  const at::Tensor b = basis.Matrix().to(at::kDouble);
+  return (b.mm(b.t()) - at::eye(b.size(0), at::kDouble)).abs().max().item<double>();
+}
+
+TEST(BasisTest, EigenPacksTheEnergyOfNewRowsAndNoneDoesNot) {
+  const at::Tensor fresh = Correlated(4000, 2);
+  const at::Tensor covariance = MomentsOf(fresh).Covariance();
+  const at::Tensor variances = std::get<0>(at::linalg_eigh(covariance));
+  const double ideal =
+      std::log2(variances.mean().item<double>()) - variances.log2().mean().item<double>();
+  EXPECT_GT(CodingGain(FittedBasis(), fresh), 0.97 * ideal);
+  const Basis none = FitBasis(Transform::kNone, MomentsOf(Correlated(4000, 1)), kLongRun);
+  EXPECT_LT(CodingGain(none, fresh), 0.4 * ideal);
+  const Basis hadamard = FitBasis(Transform::kHadamard, MomentsOf(Correlated(4000, 1)), kLongRun);
+  EXPECT_LT(CodingGain(hadamard, fresh), 0.4 * ideal);
+}
+
+TEST(BasisTest, ManyRowsToComeMakeTheComponentsUncorrelated) {
+  const at::Tensor x = Correlated(4000, 1);
+  const auto correlation = [&](uint64_t expected_rows) {
+    const Basis basis = FitBasis(Transform::kEigen, MomentsOf(x), expected_rows);
+    const at::Tensor covariance = MomentsOf(basis.Analyse(x)).Covariance();
+    const at::Tensor scale = covariance.diagonal().rsqrt();
+    const at::Tensor unit = covariance * scale.unsqueeze(0) * scale.unsqueeze(1);
+    return (unit - at::eye(kWide, at::kDouble)).abs().max().item<double>();
+  };
+  const auto bytes = [&](uint64_t expected_rows) {
+    size_t total = 0;
+    for (const Section& section :
+         WriteBasis(FitBasis(Transform::kEigen, MomentsOf(x), expected_rows))) {
+      total += section.bytes.size();
+    }
+    return total;
+  };
+  EXPECT_LT(correlation(1'000'000'000), 0.05);  // what the shrinking of the fit leaves
+  EXPECT_GT(correlation(100), 0.2);
+  EXPECT_LT(bytes(1000), bytes(100'000));
+  EXPECT_LT(bytes(100'000), bytes(100'000'000));
+}
+
+TEST(BasisTest, WhatWasAnalysedComesBack) {
+  const at::Tensor x = Correlated(100, 3);
+  for (const Transform transform : {Transform::kNone, Transform::kEigen, Transform::kHadamard}) {
+    const Basis basis = FitBasis(transform, MomentsOf(Correlated(4000, 1)), 1000);
+    EXPECT_EQ(basis.transform(), transform);
+    EXPECT_LT(DistanceFromOrthonormal(basis), 1e-6);
+    EXPECT_TRUE(basis.Synthesise(basis.Analyse(x)).allclose(x, 1e-5, 1e-4));
+  }
+}
+
+TEST(BasisTest, TheReceiverHasTheSendersMatrixBitForBit) {
+  for (const Transform transform : {Transform::kNone, Transform::kEigen, Transform::kHadamard}) {
+    const Basis sent = FitBasis(transform, MomentsOf(Correlated(4000, 1)), 20'000);
+    const Basis received = ReadBasis(WriteBasis(sent), kWide);
+    EXPECT_EQ(received.transform(), transform);
+    EXPECT_EQ(received.mean(), sent.mean());
+    EXPECT_TRUE(received.Matrix().equal(sent.Matrix()));
+  }
+}
+
+TEST(BasisTest, OneChannelAndTwoHaveABasis) {
+  for (const int64_t channels : {1, 2}) {
+    const Basis basis =
+        FitBasis(Transform::kEigen, MomentsOf(Correlated(100, 1, channels)), kLongRun);
+    EXPECT_EQ(ReadBasis(WriteBasis(basis), channels).mean(), basis.mean());
+    EXPECT_LT(DistanceFromOrthonormal(basis), 1e-6);
+  }
+}
+
+TEST(BasisTest, HadamardIsOfTheLargestPowerOfTwoThatDivides) {
+  const Basis basis = FitBasis(Transform::kHadamard, MomentsOf(Correlated(100, 1)), 1);
+  const at::Tensor b = basis.Matrix();
+  EXPECT_EQ((b.abs() == 0.25).sum().item<int64_t>(), kWide * 16);  // 48 = 3 blocks of 16
+  EXPECT_EQ((b == 0).sum().item<int64_t>(), kWide * 32);
+}
+
+TEST(BasisTest, TooFewRowsOrValuesThatAreNotFiniteFallBackToNone) {
+  const Basis few = FitBasis(Transform::kEigen, MomentsOf(Correlated(kWide - 1, 1)), kLongRun);
+  EXPECT_EQ(few.transform(), Transform::kNone);
+  EXPECT_NE(few.mean()[0], 0);
+  at::Tensor x = Correlated(200, 1);
+  x.narrow(0, 7, 1).fill_(std::numeric_limits<float>::quiet_NaN());
+  const Basis broken = FitBasis(Transform::kEigen, MomentsOf(x), kLongRun);
+  EXPECT_EQ(broken.transform(), Transform::kNone);
+  EXPECT_EQ(broken.mean(), std::vector<float>(kWide, 0));
+  EXPECT_EQ(FitBasis(Transform::kEigen, MomentsOf(Correlated(kWide, 1)), kLongRun).transform(),
+            Transform::kEigen);
+}
+
+TEST(BasisTest, ChannelsThatNeverChangeAreNoTrouble) {
+  at::Tensor x = Correlated(400, 1);
+  x.narrow(1, 0, 20).fill_(2);
+  const Basis basis = FitBasis(Transform::kEigen, MomentsOf(x), kLongRun);
+  EXPECT_LT(DistanceFromOrthonormal(basis), 1e-6);
+  EXPECT_TRUE(basis.Synthesise(basis.Analyse(x)).allclose(x, 1e-5, 1e-4));
+  const at::Tensor still = x * 0.0;
+  EXPECT_LT(DistanceFromOrthonormal(FitBasis(Transform::kEigen, MomentsOf(still), 10)), 1e-6);
+}
+
+class HostileBasisTest : public ::testing::Test {
+ protected:
+  // One byte of the head replaced.
+  std::vector<Section> With(size_t offset, uint8_t value) const {
+    std::vector<Section> sections = sections_;
+    sections[0].bytes.at(offset) = value;
+    return sections;
+  }
+  const std::vector<Section> sections_ = WriteBasis(FittedBasis(20'000));
+  static constexpr size_t kMean = 10;
+  static constexpr size_t kWeights = kMean + 2 * kWide;
+};
+
+TEST_F(HostileBasisTest, WhatIsNoBasisIsRefused) {
+  EXPECT_THROWS(ReadBasis({}, kWide), Code::kDataLoss, "without its section");
+  EXPECT_THROWS(ReadBasis(With(0, 2), kWide), Code::kDataLoss, "version 2");
+  EXPECT_THROWS(ReadBasis(With(1, 9), kWide), Code::kDataLoss, "unknown transform 9");
+  EXPECT_THROWS(ReadBasis(sections_, kWide + 1), Code::kDataLoss,
+                "of 48 channels, the tensor of 49");
+  EXPECT_THROWS(ReadBasis(With(6, 48), kWide), Code::kDataLoss, "48 reflectors");
+  EXPECT_THROWS(ReadBasis(With(9, 0x7f), kWide), Code::kDataLoss, "reflectors");
+  EXPECT_THROWS(ReadBasis(With(1, 3), kWide), Code::kDataLoss, "reflectors");
+  EXPECT_THROWS(ReadBasis(With(kMean + 1, 0x7f), kWide), Code::kDataLoss, "not finite");
+  EXPECT_THROWS(ReadBasis(With(kWeights, 73), kWide), Code::kDataLoss, "weight 73");
+  // Smaller weights mean larger coefficients than a unit vector has.
+  EXPECT_THROWS(ReadBasis(With(kWeights, 0x100 - 72), kWide), Code::kDataLoss,
+                "of reflector 0 of the basis is above");
+  EXPECT_THROWS(ReadBasis({sections_[0]}, kWide), Code::kDataLoss, "");
+}
+
+TEST_F(HostileBasisTest, EveryPrefixAndEveryLongerHeadIsRefused) {
+  for (size_t length = 0; length < sections_[0].bytes.size(); ++length) {
+    std::vector<Section> sections = sections_;
+    sections[0].bytes.resize(length);
+    EXPECT_THROWS(ReadBasis(sections, kWide), Code::kDataLoss, "");
+  }
+  std::vector<Section> sections = sections_;
+  sections[0].bytes.push_back(0);
+  EXPECT_THROWS(ReadBasis(sections, kWide), Code::kDataLoss, "too many");
+}
+
+TEST_F(HostileBasisTest, DamageIsRefusedOrLeavesAnOrthonormalMatrix) {
+  uint64_t accepted = 0;
+  for (uint64_t i = 0; i < 400; ++i) {
+    std::vector<Section> sections = sections_;
+    const auto words = Philox4x32(17, {static_cast<uint32_t>(i), 0, 0, 0});
+    Bytes& bytes = sections[words[0] % sections.size()].bytes;
+    bytes[words[1] % bytes.size()] = static_cast<uint8_t>(words[2]);
+    try {
+      const Basis basis = ReadBasis(sections, kWide);
+      EXPECT_LT(DistanceFromOrthonormal(basis), 1e-6);
+      ++accepted;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::kDataLoss);
+    }
+  }
+  EXPECT_GT(accepted, 0u);  // the mean and small coefficients may be anything
+}
+
+}  // namespace
+}  // namespace amaq::train

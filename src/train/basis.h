@@ -45,8 +45,9 @@ class Basis {
   const Reflectors& reflectors() const { return reflectors_; }
   at::Tensor Matrix() const;  // B [H, H] fp32, host
 
-  // Host copies until this is called; afterwards x and y are expected there.
+  // On the host until this is called; x and y are expected there.
   void MoveTo(at::Device device);
+  at::Device device() const { return mean_row_.device(); }
   // x [N, H] of any floating type to y [N, H] fp32 and back; another size is kInternal.
   at::Tensor Analyse(const at::Tensor& x) const;
   at::Tensor Synthesise(const at::Tensor& y) const;

@@ -24,7 +24,7 @@ at::Tensor Correlated(int64_t rows, uint64_t key, int64_t channels = kWide) {
   for (uint64_t i = 0; i < 12; ++i) {
     x += tensor::UniformTensor(rows, channels, 0.5, key * 100 + i, at::kCPU);
   }
-  for (int64_t c = 0; c < channels; ++c) x.select(1, c) *= 20 * std::pow(0.85, c);
+  for (int64_t c = 0; c < channels; ++c) x.select(1, c) *= 20 * std::pow(0.95, c);
   const at::Tensor mixed = tensor::UniformTensor(channels, channels, 1, 5, at::kCPU);
   const auto [values, rotation] = at::linalg_eigh((mixed + mixed.t()).to(at::kDouble));
   return (x.mm(rotation) + 3.0).to(at::kFloat);
@@ -83,7 +83,7 @@ TEST(BasisTest, ManyRowsToComeMakeTheComponentsUncorrelated) {
     }
     return total;
   };
-  EXPECT_LT(correlation(1'000'000'000), 0.05);  // what the shrinking of the fit leaves
+  EXPECT_LT(correlation(1'000'000'000), 0.1);  // what the shrinking of the fit leaves
   EXPECT_GT(correlation(100), 0.2);
   EXPECT_LT(bytes(1000), bytes(100'000));
   EXPECT_LT(bytes(100'000), bytes(100'000'000));
@@ -170,7 +170,9 @@ TEST_F(HostileBasisTest, WhatIsNoBasisIsRefused) {
   EXPECT_THROWS(ReadBasis(With(6, 48), kWide), Code::kDataLoss, "48 reflectors");
   EXPECT_THROWS(ReadBasis(With(9, 0x7f), kWide), Code::kDataLoss, "reflectors");
   EXPECT_THROWS(ReadBasis(With(1, 3), kWide), Code::kDataLoss, "reflectors");
-  EXPECT_THROWS(ReadBasis(With(kMean + 1, 0x7f), kWide), Code::kDataLoss, "not finite");
+  std::vector<Section> infinite = With(kMean, 0x80);
+  infinite[0].bytes[kMean + 1] = 0x7f;
+  EXPECT_THROWS(ReadBasis(infinite, kWide), Code::kDataLoss, "not finite");
   EXPECT_THROWS(ReadBasis(With(kWeights, 73), kWide), Code::kDataLoss, "weight 73");
   // Smaller weights mean larger coefficients than a unit vector has.
   EXPECT_THROWS(ReadBasis(With(kWeights, 0x100 - 72), kWide), Code::kDataLoss,

@@ -105,7 +105,7 @@ TEST(StepHeaderTest, RefusesValuesOutsideTheEnums) {
   refuses(2, 3, 5);   // dtype
   refuses(2, 1, 1);   // a tensor without a dtype
   refuses(3, 2, 4);   // gate phase
-  refuses(4, 1, 15);  // section kind
+  refuses(4, 1, 18);  // section kind
   refuses(4, 2, 10);  // a section without a kind
 }
 

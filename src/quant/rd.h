@@ -25,6 +25,8 @@
 
 namespace amaq::quant {
 
+struct RansKernels;  // rans_kernels.h
+
 struct RdOptions {
   RdStep step;
   // kNearestEven: q = sgn(y) floor(|y| / step + 0.5 - dead_zone), with centroids; kStochastic:
@@ -33,6 +35,7 @@ struct RdOptions {
   float dead_zone = 0.15f;            // in [0, 0.5)
   uint64_t rounding_key = 0;          // StochasticRoundingKey(...)
   std::span<const uint32_t> row_ids;  // [R], of the counter of stochastic rounding; empty: 0...R-1
+  const RansKernels* kernels = nullptr;  // nullptr: those of ActiveKernelSet()
 };
 
 struct RdEncoded {
@@ -49,7 +52,8 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
 // The reverse: out [R, H], R rows as both parties know. Errors: kDataLoss for bytes that RdEncode
 // would not have made with this model, its generation first of all. Nothing is written on error.
 // Allocates in proportion to R * H.
-RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, std::span<float> out);
+RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, std::span<float> out,
+                  const RansKernels* kernels = nullptr);
 
 // Bits of the sections that RdEncode would make, within a few percent; infinite where it makes
 // none.

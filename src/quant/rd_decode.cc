@@ -90,7 +90,7 @@ std::vector<uint8_t> ReadRowClasses(ByteReader* reader, size_t rows) {
 
 // One block of one lane: rows of one symbol, each with a table of its own.
 void DecodeOneLane(ByteReader* reader, const RdClasses& classes, const SymbolTables& tables,
-                   std::span<uint8_t> symbols) {
+                   const RansKernels& kernels, std::span<uint8_t> symbols) {
   const ByteSpan coded = reader->Take(reader->Read<uint32_t>());
   if (coded.size() < kRdLaneBytes) {
     Throw(Code::kDataLoss, "the rate-distortion codes have a block of ", coded.size(), " bytes");
@@ -106,11 +106,11 @@ void DecodeOneLane(ByteReader* reader, const RdClasses& classes, const SymbolTab
   }
   const std::array<uint16_t, 1> one_channel = {0};
   const std::vector<uint8_t> table_of_symbol = RdTablesOf(classes);
-  RansDecode({tables, one_channel, table_of_symbol}, block, symbols);
+  RansDecode({tables, one_channel, table_of_symbol}, block, symbols, kernels);
 }
 
 void DecodeBlocks(ByteReader* reader, const RdClasses& classes, const SymbolTables& tables,
-                  std::span<uint8_t> symbols) {
+                  const RansKernels& kernels, std::span<uint8_t> symbols) {
   const size_t channels = classes.bases.size();
   const size_t rows = classes.row_classes.size();
   const std::vector<uint16_t> channel_tables(classes.bases.begin(), classes.bases.end());
@@ -120,7 +120,7 @@ void DecodeBlocks(ByteReader* reader, const RdClasses& classes, const SymbolTabl
     const size_t count = std::min(block_rows, rows - first);
     const ByteSpan coded = reader->Take(reader->Read<uint32_t>());
     RansDecode({tables, channel_tables, std::span(row_tables).subspan(first, count)}, coded,
-               symbols.subspan(first * channels, count * channels));
+               symbols.subspan(first * channels, count * channels), kernels);
   }
 }
 
@@ -164,8 +164,8 @@ std::vector<int32_t> ReadValues(ByteReader* reader, const RdClasses& classes,
 
 }  // namespace
 
-RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model,
-                  std::span<float> out) {
+RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, std::span<float> out,
+                  const RansKernels* kernels) {
   const size_t channels = model.channels();
   AMAQ_CHECK(channels != 0);
   if (out.size() % channels != 0) {
@@ -190,9 +190,9 @@ RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model,
   if ((head.flags & kRdHasRowClasses) != 0) classes.row_classes = ReadRowClasses(&reader, rows);
   std::vector<uint8_t> symbols(out.size());
   if (out.size() < kRdOneLaneSymbols) {
-    DecodeOneLane(&reader, classes, model.tables(), symbols);
+    DecodeOneLane(&reader, classes, model.tables(), RdKernels(kernels), symbols);
   } else {
-    DecodeBlocks(&reader, classes, model.tables(), symbols);
+    DecodeBlocks(&reader, classes, model.tables(), RdKernels(kernels), symbols);
   }
   const std::vector<int32_t> q = ReadValues(&reader, classes, symbols);
   reader.ExpectEnd();

@@ -257,11 +257,12 @@ void AppendBlock(ByteSpan block, Bytes* out) {
 }
 
 void AppendSymbols(std::span<const uint8_t> symbols, const RdClasses& classes,
-                   const SymbolTables& tables, Bytes* out) {
+                   const SymbolTables& tables, const RansKernels& kernels, Bytes* out) {
   if (symbols.size() < kRdOneLaneSymbols) {
     const std::array<uint16_t, 1> one_channel = {0};
     const std::vector<uint8_t> table_of_symbol = RdTablesOf(classes);
-    const Bytes block = *RansEncode({tables, one_channel, table_of_symbol}, symbols, kNoLimit);
+    const Bytes block =
+        *RansEncode({tables, one_channel, table_of_symbol}, symbols, kNoLimit, kernels);
     Bytes kept(block.begin(), block.begin() + kRdLaneBytes);
     kept.insert(kept.end(), block.begin() + kRansStateBytes, block.end());
     return AppendBlock(kept, out);
@@ -274,13 +275,13 @@ void AppendSymbols(std::span<const uint8_t> symbols, const RdClasses& classes,
   for (size_t first = 0; first < rows; first += block_rows) {
     const size_t count = std::min(block_rows, rows - first);
     AppendBlock(*RansEncode({tables, channel_tables, std::span(row_tables).subspan(first, count)},
-                            symbols.subspan(first * channels, count * channels), kNoLimit),
+                            symbols.subspan(first * channels, count * channels), kNoLimit, kernels),
                 out);
   }
 }
 
 void AppendValues(std::span<const int32_t> q, const RdClasses& classes, const SymbolTables& tables,
-                  Bytes* out) {
+                  const RansKernels& kernels, Bytes* out) {
   const size_t channels = classes.bases.size();
   std::vector<uint8_t> symbols(q.size());
   Bytes low_bits, escapes;
@@ -297,7 +298,7 @@ void AppendValues(std::span<const int32_t> q, const RdClasses& classes, const Sy
       }
     }
   }
-  AppendSymbols(symbols, classes, tables, out);
+  AppendSymbols(symbols, classes, tables, kernels, out);
   out->insert(out->end(), low_bits.begin(), low_bits.end());
   out->insert(out->end(), escapes.begin(), escapes.end());
 }
@@ -333,7 +334,7 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
     BitWriter writer(&out);
     for (const uint8_t entry : choice.classes.row_classes) writer.Put(entry, 3);
   }
-  AppendValues(*q, choice.classes, model.tables(), &out);
+  AppendValues(*q, choice.classes, model.tables(), RdKernels(options.kernels), &out);
   if (choice.has_own_bases) {
     coded.sections.push_back({SectionKind::kRdClasses, choice.classes.bases});
   }

@@ -10,7 +10,8 @@
 #include <vector>
 
 #include "core/section.h"
-#include "quant/rans.h"
+#include "quant/kernels.h"
+#include "quant/rans_kernels.h"
 #include "quant/rd_model.h"
 
 namespace amaq::quant {
@@ -31,6 +32,10 @@ inline constexpr uint64_t kRdBlockSymbols = uint64_t{1} << 18;
 inline size_t RdBlockRows(size_t rows, size_t channels) {
   if (rows * channels < kRdOneLaneSymbols) return rows;
   return static_cast<size_t>(std::max<uint64_t>(1, kRdBlockSymbols / channels));
+}
+
+inline const RansKernels& RdKernels(const RansKernels* chosen) {
+  return chosen != nullptr ? *chosen : RansKernelsFor(ActiveKernelSet().name);
 }
 
 // The table of (row, channel) is bases[channel] + kRdRowStride * row_classes[row].

@@ -15,6 +15,7 @@
 #include "io/safetensors.h"
 #include "quant/codec.h"
 #include "quant/entropy.h"
+#include "quant/rd.h"
 #include "tests/support/gguf_builder.h"
 #include "transport/capture.h"
 #include "transport/step_header.h"
@@ -48,7 +49,7 @@ void AppendSized(const Bytes* bytes, Bytes* out) {
   AppendLittleEndian(out, static_cast<uint16_t>(bytes == nullptr ? 0xffff : bytes->size()));
 }
 
-// The forms that octet_fuzz.cc and entropy_fuzz.cc read.
+// The forms that octet_fuzz.cc, entropy_fuzz.cc and rd_fuzz.cc read.
 Bytes OctetSeed(int64_t rows, const Bytes& widths, const std::vector<uint32_t>& sinks) {
   const auto channels = static_cast<int64_t>(widths.size());
   const std::vector<float> x = Values(static_cast<size_t>(rows * channels), widths.size());
@@ -87,6 +88,33 @@ Bytes EntropySeed(int64_t rows, const Bytes& widths) {
   return seed;
 }
 
+// The messages that rd_fuzz.cc teaches its model with.
+void Teach(quant::RdModel* model) {
+  for (uint64_t step = 0; step < 2; ++step) {
+    std::vector<float> y(8 * model->channels());
+    for (size_t i = 0; i < y.size(); ++i) {
+      y[i] = 20 * (UniformFloat(PhiloxWord(step, i)) - 0.5f);
+    }
+    model->Add({step, 0, 0}, quant::RdEncode(y, {}, *model, {}).value().counts);
+    model->Keep({step + 1, 0, 0});
+  }
+}
+
+Bytes RdSeed(size_t rows, size_t channels, float scale, bool is_taught) {
+  quant::RdModel model(channels);
+  if (is_taught) Teach(&model);
+  std::vector<float> y = Values(rows * channels, channels);
+  for (size_t i = 0; i < y.size(); ++i) {
+    y[i] *= scale * static_cast<float>(1u << i % channels % 8);
+  }
+  const std::vector<Section> sections = quant::RdEncode(y, {}, model, {}).value().sections;
+  Bytes seed = {static_cast<uint8_t>(rows), static_cast<uint8_t>(channels - 1),
+                static_cast<uint8_t>(is_taught ? 1 : 0)};
+  AppendSized(FindSection(sections, SectionKind::kRdClasses), &seed);
+  for (const Section& section : sections) Append(section.bytes, &seed);
+  return seed;
+}
+
 std::vector<transport::Message> Messages() {
   std::vector<transport::Message> messages(4);
   messages[0].tensor = transport::TensorSpec{19, 7, DType::kBF16, 3};
@@ -112,6 +140,11 @@ void WriteAll(const std::string& root) {
   entropy.Add(EntropySeed(255, Bytes(31, 4)));
   entropy.Add(EntropySeed(255, Bytes(16, 3)));
   entropy.Add(EntropySeed(250, {2, 3, 0, 6, 5, 1, 4, 4, 4, 4, 4, 4, 4, 3, 3, 3, 3, 3, 3}));
+  Folder rd(root, "rd");
+  rd.Add(RdSeed(200, 40, 1, false));
+  rd.Add(RdSeed(9, 5, 300, false));
+  rd.Add(RdSeed(60, 63, 4, true));
+  rd.Add(RdSeed(1, 24, 0.5f, true));
   Folder frame(root, "frame");
   Folder header(root, "step_header");
   for (const transport::Message& message : Messages()) {

@@ -13,11 +13,14 @@ namespace amaq::quant {
 
 enum class Shape { kLaplace, kGauss };
 
-// A stream of matrices whose channels' scales are spread over 2^8 and whose rows differ, too.
+// A stream of matrices whose channels' scales are spread over 2^octaves and whose rows differ, too.
 class RdSource {
  public:
-  RdSource(uint64_t seed, size_t channels, Shape shape) : random_(seed), shape_(shape) {
-    for (size_t c = 0; c < channels; ++c) scales_.push_back(std::exp2(8 * random_.Uniform() - 4));
+  RdSource(uint64_t seed, size_t channels, Shape shape, double octaves = 8)
+      : random_(seed), shape_(shape) {
+    for (size_t c = 0; c < channels; ++c) {
+      scales_.push_back(std::exp2(octaves * (random_.Uniform() - 0.5)));
+    }
   }
 
   std::vector<float> Next(size_t rows, double scale = 1) {

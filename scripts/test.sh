@@ -2,7 +2,7 @@
 # Builds the project with its tests and runs them.
 #   scripts/test.sh          the preset dev, all tests but the comparison with PyTorch
 #   scripts/test.sh --asan   address and undefined-behaviour sanitizers, the same tests
-#   scripts/test.sh --tsan   thread sanitizer: the modules without LibTorch, and both halves of a run
+#   scripts/test.sh --tsan   thread sanitizer: the modules that have threads, and both halves of a run
 #                            in one process
 # The comparison with PyTorch, transformers and PEFT runs in .ci/run (label parity).
 set -euo pipefail

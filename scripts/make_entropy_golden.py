@@ -70,26 +70,58 @@ def bf16_ranges(lo, step):
     return bytes(bitmap) + body + b"".join(F32(s).tobytes()[2:] for s in step)
 
 
+# --- what tiles.md says --------------------------------------------------------------------------
+
+
+def pack_rows(codes, row_widths):
+    """codes [rows, H], along the channels -> kCodes"""
+    out = b""
+    for row, n in zip(codes, row_widths):
+        for first in range(0, len(row), 8):
+            word = sum(int(code) << (k * n) for k, code in enumerate(row[first:first + 8]))
+            out += word.to_bytes(n, "little")
+    return out
+
+
 # --- what entropy.md says ------------------------------------------------------------------------
 
 
-def zero_codes(ranges, widths):
-    codes = []
-    for lo, step, n in zip(*read_ranges(ranges, len(widths)), widths):
-        if step == 0:
-            codes.append(0)
-            continue
-        t = (F32(0) - lo) * (F32(1) / step)
-        codes.append(int(np.clip(np.rint(t), 0, 2**n - 1)))
-    return codes
+def zero_code(lo, step, n):
+    if step == 0:
+        return 0
+    t = (F32(0) - lo) * (F32(1) / step)
+    return int(np.clip(np.rint(t), 0, 2**n - 1))
 
 
-def rotate(values, widths, zeros, sign):
-    out = np.array(values, np.int64)
-    for c, n in enumerate(widths):
-        middle = 2**n // 2
-        out[:, c] = (out[:, c] + sign * (middle - zeros[c])) % 2**n
-    return out
+class Octets:
+    """One range and width a channel."""
+
+    def __init__(self, ranges, widths, rows):
+        self.shape = (rows, len(widths))
+        self.n = np.tile(widths, (rows, 1))
+        zeros = [zero_code(*entry) for entry in zip(*read_ranges(ranges, len(widths)), widths)]
+        self.zeros = np.tile(zeros, (rows, 1))
+        self.pack = lambda codes: pack_codes(codes, widths)
+
+
+class Tiles:
+    """One range a tile of a row, one width a row."""
+
+    def __init__(self, scales, tile_size, row_widths, channels):
+        self.shape = (len(row_widths), channels)
+        self.n = np.tile(np.array(row_widths)[:, None], (1, channels))
+        tiles = -(-channels // tile_size)
+        numbers = (np.frombuffer(scales, "<u2").astype(np.uint32) << 16).view(F32)
+        numbers = numbers.reshape(len(row_widths), tiles, 2)
+        self.zeros = np.array([[zero_code(*numbers[r, c // tile_size], n) for c in range(channels)]
+                               for r, n in enumerate(row_widths)])
+        self.pack = lambda codes: pack_rows(codes, row_widths)
+
+
+def rotate(values, layout, relative, sign):
+    if not relative:
+        return np.array(values, np.int64)
+    return (values + sign * (2**layout.n // 2 - layout.zeros)) % 2**layout.n
 
 
 def pack_bits(values, bits):
@@ -137,9 +169,9 @@ def read_tables(data, channels):
         data[at:], channels, (num_classes - 1).bit_length())
 
 
-def decode(ranges, tables_section, coded, widths, rows):
+def decode(layout, tables_section, coded):
     """-> kCodes"""
-    channels = len(widths)
+    rows, channels = layout.shape
     version, relative, row_classes, tables, classes = read_tables(tables_section, channels)
     assert struct.unpack_from("<I", coded)[0] == version
     bits = (row_classes - 1).bit_length()
@@ -161,15 +193,14 @@ def decode(ranges, tables_section, coded, widths, rows):
                 used += 1
             symbols[r, c] = s
     assert used == len(words) and x == [1 << 16] * LANES
-    zeros = zero_codes(ranges, widths) if relative else [2**n // 2 for n in widths]
-    return pack_codes(rotate(symbols, widths, zeros, -1), widths)
+    assert (symbols < 2**layout.n).all()
+    return layout.pack(rotate(symbols, layout, relative, -1))
 
 
-def encode(codes, widths, ranges, tables_section, class_of_row):
+def encode(codes, layout, tables_section, class_of_row):
     rows, channels = codes.shape
     version, relative, row_classes, tables, classes = read_tables(tables_section, channels)
-    zeros = zero_codes(ranges, widths) if relative else [2**n // 2 for n in widths]
-    symbols = rotate(codes, widths, zeros, 1)
+    symbols = rotate(codes, layout, relative, 1)
     x, words = [1 << 16] * LANES, []
     for r in reversed(range(rows)):
         for c in reversed(range(channels)):
@@ -224,21 +255,49 @@ def cases():
                         for i in range(3)])
 
 
-def serialize(case):
-    widths, codes = case["widths"], case["codes"]
+def tile_cases():
+    rng = np.random.Generator(np.random.PCG64(20261123))
+    row_widths = [4 if r % 5 else 3 for r in range(40)]
+    lo = -rng.integers(0, 16, (40, 3)) / 4
+    step = np.where(rng.random((40, 3)) < 0.05, 0.0, 0.25)
+    zeros = np.where(step == 0, 0, -lo / 0.25)
+    n = np.array(row_widths)[:, None]
+    codes = np.clip(np.rint(rng.normal(np.repeat(zeros, 32, 1)[:, :83], 1.5)), 0, 2**n - 1)
+    codes = np.where(np.repeat(step == 0, 32, 1)[:, :83], 0, codes).astype(int)
+    scales = np.stack([lo, step], axis=2).astype(F32).view(np.uint32) >> 16
+    # The classes of rows 1 and 0 are those of 3 and 4 bits; 3 bits centre at symbol 4.
+    yield dict(name="tiles", tile_size=32, row_widths=row_widths, codes=codes, relative=1,
+               ranges=scales.astype("<u2").tobytes(), rows_of=[int(w == 3) for w in row_widths],
+               channels_of=[c % 2 for c in range(83)],
+               classes=[(4, 0, [bell_bins(4, 0, 0.53, 0.08 + 0.04 * i), bell_bins(4, 0, 0.28, 0.1)])
+                        for i in range(2)])
+
+
+def serialize(case, layout, head):
     tables = write_tables(case.get("version", 7), case["relative"], case["classes"], case["channels_of"])
-    coded = encode(codes, widths, case["ranges"], tables, case["rows_of"])
-    packed = pack_codes(codes, widths)
-    assert decode(case["ranges"], tables, coded, widths, len(codes)) == packed
-    out = b"AMAQENT1" + struct.pack("<II", *codes.shape) + bytes(widths)
+    coded = encode(case["codes"], layout, tables, case["rows_of"])
+    packed = layout.pack(case["codes"])
+    assert decode(layout, tables, coded) == packed
+    out = head
     for section in (case["ranges"], tables, coded, packed):
         out += struct.pack("<I", len(section)) + section
     return out
 
 
+def files():
+    for case in cases():
+        rows, channels = case["codes"].shape
+        head = b"AMAQENT1" + struct.pack("<II", rows, channels) + bytes(case["widths"])
+        yield f"{case['name']}.bin", serialize(case, Octets(case["ranges"], case["widths"], rows), head)
+    for case in tile_cases():
+        rows, channels = case["codes"].shape
+        head = b"AMAQENT2" + struct.pack("<III", rows, channels, case["tile_size"])
+        layout = Tiles(case["ranges"], case["tile_size"], case["row_widths"], channels)
+        yield f"{case['name']}.bin", serialize(case, layout, head + bytes(case["row_widths"]))
+
+
 def main():
-    return write_or_check(__doc__.splitlines()[0], FOLDER,
-                          [(f"{case['name']}.bin", serialize(case)) for case in cases()])
+    return write_or_check(__doc__.splitlines()[0], FOLDER, list(files()))
 
 
 if __name__ == "__main__":

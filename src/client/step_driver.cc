@@ -110,7 +110,7 @@ train::CodedTensor StepDriver::Attach(const at::Tensor& activation,
   }
   message->sections.insert(message->sections.end(), coded.sections.begin(), coded.sections.end());
   if (options_.entropy && !coded.raw_dtype) {
-    entropy_sender_.Compress(widths, train::NumCodedRows(options_.cut, segments),
+    entropy_sender_.Compress(coder_.ActivationCodes(message->sections, segments, widths, samples),
                              &message->sections);
   }
   return coded;
@@ -173,7 +173,8 @@ void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
   std::optional<DType> raw_dtype;
   if (is_raw) raw_dtype = message.tensor->dtype;
   if (options_.entropy && !is_raw) {
-    entropy_receiver_.Restore(gradient_widths, work.plan.num_coded(), &message.sections);
+    entropy_receiver_.Restore(coder_.GradientCodes(message.sections, work.plan, gradient_widths),
+                              &message.sections);
   }
   const at::Tensor gradient = coder_.DecodeGradient(
       message.sections, raw_dtype, work.plan, work.context.num_rows(), gradient_widths,

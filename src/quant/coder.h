@@ -23,6 +23,7 @@
 #include "quant/codec.h"
 #include "quant/config.h"
 #include "quant/sample_cache.h"
+#include "quant/symbols.h"
 
 namespace amaq::quant {
 
@@ -77,6 +78,11 @@ class Coder {
   virtual void Decode(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
                       const MessageContext& context, int64_t num_rows, int64_t channels,
                       std::span<float> out) = 0;
+
+  // How the codes of a message lie that is not raw, whether its kCodes were entropy-coded or not.
+  // Errors: kDataLoss for a section that says it and is missing or wrong.
+  virtual CodesShape ShapeOf(const std::vector<Section>& sections, const MessageContext& context,
+                             int64_t num_rows) const = 0;
 
   // The messages of the places before `place` count: what they changed will not be taken back.
   virtual void Keep(const MessagePlace& /*place*/) {}

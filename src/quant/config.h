@@ -42,11 +42,6 @@ std::optional<TargetSchedule> ParseSchedule(std::string_view name);
 inline bool NeedsCache(Method method) {
   return method == Method::kAqsgd || method == Method::kAmaqDelta;
 }
-// Are its codes in the octet layout, all rows but the sinks? The entropy stage reads no other.
-inline bool HasPlainOctets(Method method) {
-  return method != Method::kGroup && method != Method::kTahquant && !NeedsCache(method);
-}
-
 // The widths of the forward tensor over the run.
 struct WidthConfig {
   Method method = Method::kAmaq;

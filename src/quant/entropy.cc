@@ -5,27 +5,10 @@
 #include <utility>
 
 #include "core/bytes.h"
-#include "core/check.h"
-#include "quant/codec.h"
-#include "quant/octet.h"
-#include "quant/range.h"
-#include "quant/uniform.h"
+#include "core/error.h"
 
 namespace amaq::quant {
 namespace {
-
-// What is added to a code, modulo 2^n, to make it a symbol; and the masks.
-struct Rotation {
-  Rotation(const CodesShape& shape, bool is_relative_to_zero) {
-    for (size_t c = 0; c < shape.widths.size(); ++c) {
-      const uint32_t size = 1u << shape.widths[c];
-      mask.push_back(static_cast<uint8_t>(size - 1));
-      const uint32_t zero = is_relative_to_zero ? shape.zero_codes[c] : size / 2;
-      offset.push_back(static_cast<uint8_t>(size / 2 - zero));
-    }
-  }
-  std::vector<uint8_t> offset, mask;  // [H]
-};
 
 uint32_t RowClassBits(uint32_t row_classes) {
   return static_cast<uint32_t>(std::bit_width(row_classes - 1));
@@ -59,28 +42,6 @@ std::vector<uint8_t> ReadRowClasses(ByteReader* reader, uint64_t rows, uint32_t 
   return classes;
 }
 
-Bytes PackSymbols(std::span<const uint8_t> symbols, const CodesShape& shape,
-                  bool is_relative_to_zero) {
-  const size_t channels = shape.widths.size();
-  const Rotation rotation(shape, is_relative_to_zero);
-  const size_t group_bytes = GroupBytes(shape.widths);
-  Bytes codes(CodesBytes(shape.rows, shape.widths));
-  std::vector<uint8_t> group(kGroupTokens * channels);
-  for (size_t first = 0; first < shape.rows; first += kGroupTokens) {
-    std::fill(group.begin(), group.end(), uint8_t{0});
-    for (size_t k = 0; k < std::min(kGroupTokens, shape.rows - first); ++k) {
-      const uint8_t* row = symbols.data() + (first + k) * channels;
-      for (size_t c = 0; c < channels; ++c) {
-        group[k * channels + c] =
-            static_cast<uint8_t>((row[c] - rotation.offset[c]) & rotation.mask[c]);
-      }
-    }
-    PackGroup(group.data(), shape.widths,
-              std::span(codes).subspan(first / kGroupTokens * group_bytes));
-  }
-  return codes;
-}
-
 std::optional<Bytes> EncodeSymbols(std::span<const uint8_t> symbols, const EntropyTables& tables,
                                    size_t max_bytes) {
   const std::vector<uint8_t> row_classes = BestRowClasses(tables, symbols, nullptr);
@@ -96,38 +57,6 @@ std::optional<Bytes> EncodeSymbols(std::span<const uint8_t> symbols, const Entro
 }
 
 }  // namespace
-
-std::vector<uint8_t> ZeroCodes(ByteSpan ranges, std::span<const uint8_t> widths) {
-  std::vector<uint8_t> codes(widths.size(), 0);
-  if (ranges.empty()) return codes;  // no row is coded
-  const std::vector<ChannelRange> parsed = ParseRanges(ranges, widths);
-  for (size_t c = 0; c < widths.size(); ++c) {
-    if (parsed[c].step == 0) continue;
-    codes[c] = static_cast<uint8_t>(static_cast<int32_t>(
-        QuantizeNearest(0, parsed[c].lo, InverseStep(parsed[c].step), LargestCode(widths[c]))));
-  }
-  return codes;
-}
-
-std::vector<uint8_t> SymbolsOf(ByteSpan codes, const CodesShape& shape, bool is_relative_to_zero) {
-  AMAQ_CHECK(codes.size() == CodesBytes(shape.rows, shape.widths));
-  const size_t channels = shape.widths.size();
-  const Rotation rotation(shape, is_relative_to_zero);
-  const size_t group_bytes = GroupBytes(shape.widths);
-  std::vector<uint8_t> symbols(shape.rows * channels);
-  std::vector<uint8_t> group(kGroupTokens * channels);
-  for (size_t first = 0; first < shape.rows; first += kGroupTokens) {
-    UnpackGroup(codes.subspan(first / kGroupTokens * group_bytes), shape.widths, group.data());
-    for (size_t k = 0; k < std::min(kGroupTokens, shape.rows - first); ++k) {
-      uint8_t* row = symbols.data() + (first + k) * channels;
-      for (size_t c = 0; c < channels; ++c) {
-        row[c] =
-            static_cast<uint8_t>((group[k * channels + c] + rotation.offset[c]) & rotation.mask[c]);
-      }
-    }
-  }
-  return symbols;
-}
 
 std::optional<Bytes> EncodeCodes(ByteSpan codes, const CodesShape& shape,
                                  const EntropyTables& tables, size_t max_bytes) {

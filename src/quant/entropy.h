@@ -7,10 +7,10 @@
 // Thread-safety: the functions are pure, sender and receiver thread-compatible.
 // Source: design "AMAQ", section 8; docs/formats/entropy.md.
 //
-//   EntropySender sender;                                 // one a (cut, direction)
-//   sender.Compress(widths, rows, &message.sections);     // may change nothing
-//   EntropyReceiver receiver;                             // at the other party
-//   receiver.Restore(widths, rows, &message.sections);    // kCodes again
+//   EntropySender sender;                                       // one a (cut, direction)
+//   sender.Compress(coder.ShapeOf(...), &message.sections);     // may change nothing
+//   EntropyReceiver receiver;                                   // at the other party
+//   receiver.Restore(coder.ShapeOf(...), &message.sections);    // kCodes again
 
 #include <cstdint>
 #include <optional>
@@ -19,23 +19,9 @@
 
 #include "core/section.h"
 #include "quant/entropy_tables.h"
+#include "quant/symbols.h"
 
 namespace amaq::quant {
-
-// What a message's codes are to be read with. All of it is known to both parties.
-struct CodesShape {
-  std::span<const uint8_t> widths;      // [H]
-  uint64_t rows = 0;                    // coded rows, without sinks and padding
-  std::span<const uint8_t> zero_codes;  // [H], ZeroCodes(); read only by tables relative to zero
-};
-
-// The code that the value 0 gets in each channel (nearest), from the message's kRanges section.
-// Errors: kDataLoss as docs/formats/octet.md lists them.
-std::vector<uint8_t> ZeroCodes(ByteSpan ranges, std::span<const uint8_t> widths);
-
-// Symbols [rows][H] of a kCodes section of CodesBytes(rows, widths) bytes: its codes or, relative
-// to zero, (code - zero code + 2^(n-1)) mod 2^n.
-std::vector<uint8_t> SymbolsOf(ByteSpan codes, const CodesShape& shape, bool is_relative_to_zero);
 
 // A kEntropyCodes section, or nullopt when it would be above `max_bytes`. The tables fit the
 // widths.
@@ -52,9 +38,9 @@ class EntropySender {
  public:
   // Replaces kCodes by kEntropyCodes (and kEntropyTables in front of it when they are new) if that
   // makes the message smaller by at least 3 % of kCodes; else leaves the sections as they are, as
-  // it does where kCodes is not one code a channel in `widths`. A compressed message must be sent,
-  // and before any later one.
-  void Compress(std::span<const uint8_t> widths, uint64_t rows, std::vector<Section>* sections);
+  // it does where kCodes is not of that shape. A compressed message must be sent, and before any
+  // later one.
+  void Compress(CodesShape shape, std::vector<Section>* sections);
 
   // Bytes of kCodes sections so far, and what was sent in their place, tables included.
   uint64_t bytes_in() const { return bytes_in_; }
@@ -75,7 +61,7 @@ class EntropyReceiver {
   // message without them is left as it is. Errors: kDataLoss for bytes that no sender makes, for
   // tables or codes where there should be none, for an unknown version. On error nothing was
   // changed.
-  void Restore(std::span<const uint8_t> widths, uint64_t rows, std::vector<Section>* sections);
+  void Restore(CodesShape shape, std::vector<Section>* sections);
 
  private:
   std::optional<EntropyTables> tables_;

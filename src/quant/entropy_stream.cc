@@ -4,9 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "quant/codec.h"
 #include "quant/entropy.h"
-#include "quant/sections.h"
 
 namespace amaq::quant {
 namespace {
@@ -49,28 +47,23 @@ Candidate MakeBest(ByteSpan codes, const CodesShape& shape) {
   const auto keep = [&best](Candidate other) {
     if (other.total_bits() < best.total_bits()) best = std::move(other);
   };
-  if (!shape.zero_codes.empty()) keep(Make(codes, shape, true, 1));
+  keep(Make(codes, shape, true, 1));
   keep(Make(codes, shape, best.model.is_relative_to_zero, kMaxRowClasses));
   return best;
 }
 
 }  // namespace
 
-void EntropySender::Compress(std::span<const uint8_t> widths, uint64_t rows,
-                             std::vector<Section>* sections) {
+void EntropySender::Compress(CodesShape shape, std::vector<Section>* sections) {
+  const std::vector<uint8_t>& widths = shape.widths;
   Section* const codes = Find(sections, SectionKind::kCodes);
   if (codes == nullptr || widths.empty() || codes->bytes.empty() ||
-      codes->bytes.size() != CodesBytes(rows, widths)) {
+      codes->bytes.size() != shape.CodesBytes()) {
     return;
   }
-  CodesShape shape{widths, rows, {}};
-  std::vector<uint8_t> zero_codes;
-  if (const Bytes* ranges = FindSection(*sections, SectionKind::kRanges); ranges != nullptr) {
-    zero_codes = ZeroCodes(*ranges, widths);
-    shape.zero_codes = zero_codes;
-  }
+  FindZeroCodes(*sections, &shape);
   const size_t packed = codes->bytes.size();
-  const double num_symbols = static_cast<double>(rows) * static_cast<double>(widths.size());
+  const double num_symbols = static_cast<double>(shape.rows) * static_cast<double>(widths.size());
   size_t limit = LargestWorth(packed);
   std::optional<Bytes> coded;
   if (tables_ && tables_->Fits(widths)) {
@@ -102,8 +95,8 @@ void EntropySender::Compress(std::span<const uint8_t> widths, uint64_t rows,
   }
 }
 
-void EntropyReceiver::Restore(std::span<const uint8_t> widths, uint64_t rows,
-                              std::vector<Section>* sections) {
+void EntropyReceiver::Restore(CodesShape shape, std::vector<Section>* sections) {
+  const std::vector<uint8_t>& widths = shape.widths;
   const Bytes* table_bytes = FindSection(*sections, SectionKind::kEntropyTables);
   Section* const coded = Find(sections, SectionKind::kEntropyCodes);
   if (coded == nullptr && table_bytes == nullptr) return;
@@ -116,12 +109,7 @@ void EntropyReceiver::Restore(std::span<const uint8_t> widths, uint64_t rows,
   if (tables == nullptr) {
     Throw(Code::kDataLoss, "a message is coded with entropy tables that never came");
   }
-  CodesShape shape{widths, rows, {}};
-  std::vector<uint8_t> zero_codes;
-  if (tables->model().is_relative_to_zero) {
-    zero_codes = ZeroCodes(RequireSection(*sections, SectionKind::kRanges, "ranges"), widths);
-    shape.zero_codes = zero_codes;
-  }
+  if (tables->model().is_relative_to_zero) FindZeroCodes(*sections, &shape);
   *coded = {SectionKind::kCodes, DecodeCodes(coded->bytes, shape, *tables)};
   std::erase_if(*sections, [](const Section& s) { return s.kind == SectionKind::kEntropyTables; });
   if (newer) tables_ = std::move(newer);

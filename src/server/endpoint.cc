@@ -197,11 +197,6 @@ bool UsesEntropy(const transport::QuantRequest& quant) {
   if (quant.entropy != "off" && quant.entropy != "on") {
     Refuse("wire.entropy '", quant.entropy, "' of the client is unknown");
   }
-  const std::optional<quant::Method> method = quant::ParseMethod(quant.method);
-  if (quant.entropy == "on" && method && !quant::HasPlainOctets(*method)) {
-    Refuse("wire.entropy of the client is on, which quant.method '", quant.method,
-           "' has no codes for");
-  }
   return quant.entropy == "on";
 }
 

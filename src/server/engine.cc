@@ -110,15 +110,15 @@ Engine::Incoming Engine::Receive(Message* received, bool is_training) {
   incoming.widths = WidthsOf(message);
   std::optional<DType> raw_dtype;
   if (message.gate.version == 0) raw_dtype = message.tensor->dtype;
-  if (options_.entropy && !raw_dtype) {
-    entropy_receiver_.Restore(incoming.widths,
-                              train::NumCodedRows(options_.cut, incoming.supervision.segments),
-                              &message.sections);
-  }
   const std::vector<uint32_t>& segments = incoming.supervision.segments;
   std::optional<quant::SampleContext> samples;
   if (is_training) {
     samples = {segments, {}, {message.key.step, message.key.attempt, message.key.micro_batch}};
+  }
+  if (options_.entropy && !raw_dtype) {
+    entropy_receiver_.Restore(
+        coder_.ActivationCodes(message.sections, segments, incoming.widths, samples),
+        &message.sections);
   }
   incoming.x = coder_.DecodeActivation(message.sections, raw_dtype, segments, incoming.widths,
                                        stage_->spec().hidden, stage_->device(),
@@ -192,7 +192,7 @@ void Engine::AttachGradient(const at::Tensor& gradient, const train::GradientRow
     gradient_gate_->Observe({train::SentRanges(coded.sections, widths), {}, {}}, 1);
   }
   if (options_.entropy && !coded.raw_dtype) {
-    entropy_sender_.Compress(widths, plan.num_coded(), &coded.sections);
+    entropy_sender_.Compress(coder_.GradientCodes(coded.sections, plan, widths), &coded.sections);
   }
   const uint64_t version = is_own ? gradient_gate_->version() : request.gate.version;
   answer->gate.version = coded.raw_dtype ? 0 : version;

@@ -143,11 +143,9 @@ void FindWidths(const Message& message, const Companions& companions, CodedMessa
 // and the widths of this message are the ones.
 void RestoreCodes(const Companions& companions, CodedMessage* coded) {
   const Bytes* packed = FindSection(coded->sections, SectionKind::kEntropyCodes);
-  const Bytes* ranges = FindSection(coded->sections, SectionKind::kRanges);
   if (packed == nullptr) return;
-  if (ranges == nullptr) Throw(Code::kDataLoss, "the message has no ranges section");
-  const std::vector<uint8_t> zero_codes = quant::ZeroCodes(*ranges, coded->widths);
-  const quant::CodesShape shape{coded->widths, coded->num_coded_rows(), zero_codes};
+  quant::CodesShape shape{.widths = coded->widths, .rows = coded->num_coded_rows()};
+  quant::FindZeroCodes(coded->sections, &shape);
   std::vector<Bytes> candidates = companions.entropy_tables;
   const Bytes* own = FindSection(coded->sections, SectionKind::kEntropyTables);
   if (own != nullptr) candidates = {*own};

@@ -44,11 +44,6 @@ std::unique_ptr<quant::Coder> CoderOf(const CutOptions& options, quant::TensorKi
 
 }  // namespace
 
-uint64_t NumCodedRows(const CutOptions& options, std::span<const uint32_t> segments) {
-  AMAQ_CHECK(!segments.empty());
-  return segments.back() - SinkRows(segments, options.sink_tokens).size();
-}
-
 std::vector<uint8_t> GradientWidths(const CutOptions& options,
                                     std::span<const uint8_t> forward_widths) {
   std::vector<uint8_t> widths(forward_widths.begin(), forward_widths.end());
@@ -132,6 +127,22 @@ at::Tensor CutCoder::DecodeGradient(const std::vector<Section>& sections,
   at::Tensor out = at::zeros({num_rows, channels}, at::TensorOptions().dtype(type).device(device));
   out.index_copy_(0, tensor::FromRows(plan.rows, device), sent.to(device, type));
   return out;
+}
+
+quant::CodesShape CutCoder::ActivationCodes(
+    const std::vector<Section>& sections, std::span<const uint32_t> segments,
+    std::span<const uint8_t> widths, const std::optional<quant::SampleContext>& samples) const {
+  AMAQ_CHECK(!segments.empty());
+  const std::vector<uint32_t> sinks = SinkRows(segments, options_.sink_tokens);
+  return activation_->ShapeOf(sections, {.widths = widths, .rows = {sinks, {}}, .samples = samples},
+                              segments.back());
+}
+
+quant::CodesShape CutCoder::GradientCodes(const std::vector<Section>& sections,
+                                          const GradientRows& plan,
+                                          std::span<const uint8_t> widths) const {
+  return gradient_->ShapeOf(sections, {.widths = widths, .rows = {plan.sink_rows, plan.rows}},
+                            static_cast<int64_t>(plan.rows.size()));
 }
 
 std::vector<double> SentRanges(const std::vector<Section>& sections,

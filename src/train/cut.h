@@ -48,9 +48,6 @@ using quant::GradientRows;
 using quant::PlanGradientRows;
 using quant::SinkRows;
 
-// Rows of an activation that are in kCodes.
-uint64_t NumCodedRows(const CutOptions& options, std::span<const uint32_t> segments);
-
 // Widths of a gradient whose forward tensor had `forward_widths`; empty (raw) when that was raw.
 std::vector<uint8_t> GradientWidths(const CutOptions& options,
                                     std::span<const uint8_t> forward_widths);
@@ -97,6 +94,15 @@ class CutCoder {
                             const GradientRows& plan, int64_t num_rows,
                             std::span<const uint8_t> widths, int64_t channels, at::Device device,
                             at::ScalarType type);
+
+  // How the codes of a message that is not raw lie: what the entropy stage reads them with. Errors:
+  // as quant::Coder::ShapeOf.
+  quant::CodesShape ActivationCodes(const std::vector<Section>& sections,
+                                    std::span<const uint32_t> segments,
+                                    std::span<const uint8_t> widths,
+                                    const std::optional<quant::SampleContext>& samples = {}) const;
+  quant::CodesShape GradientCodes(const std::vector<Section>& sections, const GradientRows& plan,
+                                  std::span<const uint8_t> widths) const;
 
   // The steps before `step` are applied / the attempt of `step` under way leaves no trace.
   void KeepSteps(uint64_t step);

@@ -20,6 +20,7 @@
 
 #include "core/dtype.h"
 #include "quant/coder.h"
+#include "quant/entropy.h"
 #include "tests/quant/samples.h"
 #include "tests/quant/vector_storage.h"
 
@@ -323,6 +324,50 @@ TEST_P(QuantizerContract, ChangedBytesAreRefusedOrDecodeToFiniteNumbers) {
     }
     DecodesOrRefuses(changed, sent.raw_dtype, shape, kContractChannels);
   }
+}
+
+// Values of a heavy tail, whose codes are far from uniform.
+inline Matrix HeavyTail(uint64_t seed, int64_t rows, int64_t channels) {
+  Matrix x{rows, channels, std::vector<float>(static_cast<size_t>(rows * channels))};
+  Random random(seed);
+  for (float& value : x.values) {
+    const double normal = random.Normal();
+    value = static_cast<float>(normal * std::abs(normal));
+  }
+  return x;
+}
+
+TEST_P(QuantizerContract, ItsCodesPassTheEntropyStageBitForBit) {
+  const Shape shape = ShapeOf({0, 9, 10, 300}, kContractChannels);
+  const auto sender = NewCoder();
+  const auto receiver = NewCoder();
+  EntropySender compressor;
+  EntropyReceiver restorer;
+  for (uint32_t visit = 0; visit < 3; ++visit) {
+    const Matrix x = HeavyTail(15 + visit, 300, kContractChannels);
+    const MessageContext context = ContextOf(shape, visit);
+    std::vector<float> seen(x.values.size());
+    const CodedMatrix sent = sender->Encode(x.view(), context, seen);
+    std::vector<Section> sections = sent.sections;
+    if (!sent.raw_dtype) {
+      const CodesShape codes = sender->ShapeOf(sections, context, x.rows);
+      ASSERT_EQ(FindSection(sections, SectionKind::kCodes)->size(), codes.CodesBytes());
+      compressor.Compress(codes, &sections);
+      restorer.Restore(receiver->ShapeOf(sections, context, x.rows), &sections);
+    }
+    ASSERT_EQ(sections.size(), sent.sections.size());
+    for (size_t i = 0; i < sections.size(); ++i) {
+      EXPECT_EQ(sections[i].kind, sent.sections[i].kind);
+      EXPECT_TRUE(sections[i].bytes == sent.sections[i].bytes) << "section " << i;
+    }
+    std::vector<float> received(x.values.size());
+    receiver->Decode(sections, sent.raw_dtype, context, x.rows, x.channels, received);
+    EXPECT_TRUE(received == seen);
+  }
+  const uint64_t saved = compressor.bytes_in() - compressor.bytes_out();
+  EXPECT_EQ(saved > 0, GetParam().width > 0);
+  if (saved > 0)
+    RecordProperty("saved_percent", static_cast<int>(100 * saved / compressor.bytes_in()));
 }
 
 TEST_P(QuantizerContract, AnOutputOrWidthsOfAnotherShapeAreRefused) {

@@ -34,7 +34,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Bytes last = sections.back().bytes;
 
   amaq::quant::EntropyReceiver receiver;
-  const auto error = amaq::fuzz::CodeOf([&] { receiver.Restore(widths, rows, &sections); });
+  const auto error =
+      amaq::fuzz::CodeOf([&] { receiver.Restore({.widths = widths, .rows = rows}, &sections); });
   if (error) {
     FUZZ_CHECK(*error == amaq::Code::kDataLoss);
     FUZZ_CHECK(sections.size() == count && sections.back().bytes == last);

@@ -74,7 +74,7 @@ Bytes EntropySeed(int64_t rows, const Bytes& widths) {
   }
   auto sections = quant::Encode({x.data(), DType::kF32, rows, channels}, widths, {}, {});
   quant::EntropySender sender;
-  sender.Compress(widths, static_cast<uint64_t>(rows), &sections);
+  sender.Compress({.widths = widths, .rows = static_cast<uint64_t>(rows)}, &sections);
   Bytes seed = {static_cast<uint8_t>(rows), static_cast<uint8_t>(channels - 1)};
   Append(widths, &seed);
   const Bytes* tables = FindSection(sections, SectionKind::kEntropyTables);

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 
@@ -13,9 +13,8 @@ namespace amaq::quant {
 namespace {
 
 struct Golden {
-  uint64_t rows;
-  std::vector<uint8_t> widths;
-  Bytes ranges, tables, coded, codes;
+  CodesShape shape;  // with zero codes
+  Bytes tables, coded, codes;
 };
 
 Bytes Copy(ByteSpan bytes) { return {bytes.begin(), bytes.end()}; }
@@ -25,40 +24,48 @@ Golden Load(const std::string& name) {
   EXPECT_TRUE(file) << name;
   const Bytes bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   ByteReader reader(bytes, "golden file");
-  EXPECT_EQ(Copy(reader.Take(8)), (Bytes{'A', 'M', 'A', 'Q', 'E', 'N', 'T', '1'}));
+  const Bytes magic = Copy(reader.Take(8));
+  EXPECT_EQ(Copy(ByteSpan(magic).first(7)), (Bytes{'A', 'M', 'A', 'Q', 'E', 'N', 'T'}));
+  const bool has_tiles = magic[7] == '2';
+  EXPECT_EQ(has_tiles, name == "tiles");
   Golden golden;
-  golden.rows = reader.Read<uint32_t>();
+  CodesShape& shape = golden.shape;
+  shape.rows = reader.Read<uint32_t>();
   const auto channels = reader.Read<uint32_t>();
-  golden.widths = Copy(reader.Take(channels));
-  for (Bytes* section : {&golden.ranges, &golden.tables, &golden.coded, &golden.codes}) {
+  if (has_tiles) {
+    shape.tile_size = reader.Read<uint32_t>();
+    shape.row_widths = Copy(reader.Take(shape.rows));
+    shape.widths.assign(channels, std::ranges::max(shape.row_widths));
+  } else {
+    shape.widths = Copy(reader.Take(channels));
+  }
+  Bytes ranges;
+  for (Bytes* section : {&ranges, &golden.tables, &golden.coded, &golden.codes}) {
     *section = Copy(reader.Take(reader.Read<uint32_t>()));
   }
   reader.ExpectEnd();
+  FindZeroCodes({{has_tiles ? SectionKind::kScales : SectionKind::kRanges, ranges}}, &shape);
   return golden;
 }
 
-const std::string kNames[] = {"example", "mixed", "relative"};
+const std::string kNames[] = {"example", "mixed", "relative", "tiles"};
 
 TEST(EntropyGoldenTest, EveryFileDecodesToItsCodes) {
   for (const std::string& name : kNames) {
     const Golden golden = Load(name);
-    const EntropyTables tables = EntropyTables::Parse(golden.tables, golden.widths);
-    const std::vector<uint8_t> zeros = ZeroCodes(golden.ranges, golden.widths);
+    const EntropyTables tables = EntropyTables::Parse(golden.tables, golden.shape.widths);
     EXPECT_EQ(tables.Serialize(), golden.tables) << name;
 
-    const CodesShape shape{golden.widths, golden.rows, zeros};
-
-    EXPECT_EQ(DecodeCodes(golden.coded, shape, tables), golden.codes) << name;
+    EXPECT_EQ(DecodeCodes(golden.coded, golden.shape, tables), golden.codes) << name;
   }
 }
 
 TEST(EntropyGoldenTest, CodesOfOneRowClassEncodeToTheStoredBytes) {
   for (const std::string name : {"example", "mixed"}) {
     const Golden golden = Load(name);
-    const EntropyTables tables = EntropyTables::Parse(golden.tables, golden.widths);
+    const EntropyTables tables = EntropyTables::Parse(golden.tables, golden.shape.widths);
 
-    const auto coded =
-        EncodeCodes(golden.codes, {golden.widths, golden.rows, {}}, tables, size_t{1} << 20);
+    const auto coded = EncodeCodes(golden.codes, golden.shape, tables, size_t{1} << 20);
 
     ASSERT_TRUE(coded.has_value());
     EXPECT_EQ(*coded, golden.coded) << name;
@@ -66,12 +73,13 @@ TEST(EntropyGoldenTest, CodesOfOneRowClassEncodeToTheStoredBytes) {
 }
 
 TEST(EntropyGoldenTest, OtherZeroCodesGiveOtherCodes) {  // negative control
-  const Golden golden = Load("relative");
-  const EntropyTables tables = EntropyTables::Parse(golden.tables, golden.widths);
-  std::vector<uint8_t> zeros = ZeroCodes(golden.ranges, golden.widths);
-  zeros[5] ^= 1;
+  for (const std::string name : {"relative", "tiles"}) {
+    Golden golden = Load(name);
+    const EntropyTables tables = EntropyTables::Parse(golden.tables, golden.shape.widths);
+    golden.shape.zero_codes[5] ^= 1;
 
-  EXPECT_NE(DecodeCodes(golden.coded, {golden.widths, golden.rows, zeros}, tables), golden.codes);
+    EXPECT_NE(DecodeCodes(golden.coded, golden.shape, tables), golden.codes);
+  }
 }
 
 }  // namespace

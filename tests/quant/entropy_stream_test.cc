@@ -42,13 +42,13 @@ bool Has(const std::vector<Section>& sections, SectionKind kind) {
 class EntropyStreamTest : public ::testing::Test {
  protected:
   // Compresses, checks what crosses, restores; returns what crossed.
-  std::vector<Section> Pass(const std::vector<Section>& message, std::span<const uint8_t> widths,
+  std::vector<Section> Pass(const std::vector<Section>& message, const std::vector<uint8_t>& widths,
                             uint64_t rows = kRows) {
     std::vector<Section> sections = message;
-    sender_.Compress(widths, rows, &sections);
+    sender_.Compress({.widths = widths, .rows = rows}, &sections);
     const std::vector<Section> crossed = sections;
     EXPECT_LE(Total(crossed), Total(message));
-    receiver_.Restore(widths, rows, &sections);
+    receiver_.Restore({.widths = widths, .rows = rows}, &sections);
     EXPECT_TRUE(Same(sections, message));
     return crossed;
   }
@@ -56,6 +56,7 @@ class EntropyStreamTest : public ::testing::Test {
   EntropySender sender_;
   EntropyReceiver receiver_;
   const std::vector<uint8_t> widths_ = std::vector<uint8_t>(kChannels, 4);
+  const CodesShape shape_ = {.widths = widths_, .rows = kRows};
 };
 
 TEST_F(EntropyStreamTest, TablesCrossWithTheFirstMessageAndNotWithItsLikes) {
@@ -113,27 +114,25 @@ TEST_F(EntropyStreamTest, MessagesWithoutCodesOfTheseWidthsAreLeftAlone) {
 
 TEST_F(EntropyStreamTest, ATableThatNeverCameIsAnErrorAndChangesNothing) {
   std::vector<Section> first = Message(1, widths_);
-  sender_.Compress(widths_, kRows, &first);
+  sender_.Compress(shape_, &first);
   std::vector<Section> second = Message(2, widths_);
-  sender_.Compress(widths_, kRows, &second);
+  sender_.Compress(shape_, &second);
   const std::vector<Section> before = second;
 
-  EXPECT_THROWS(receiver_.Restore(widths_, kRows, &second), Code::kDataLoss, "never came");
+  EXPECT_THROWS(receiver_.Restore(shape_, &second), Code::kDataLoss, "never came");
   EXPECT_TRUE(Same(second, before));
-  receiver_.Restore(widths_, kRows, &first);
-  EXPECT_NO_THROW(receiver_.Restore(widths_, kRows, &second));
+  receiver_.Restore(shape_, &first);
+  EXPECT_NO_THROW(receiver_.Restore(shape_, &second));
 }
 
 TEST_F(EntropyStreamTest, AnUnknownVersionOrWrongSectionsAreErrors) {
   std::vector<Section> message = Message(1, widths_);
-  sender_.Compress(widths_, kRows, &message);
-  const auto restore = [&](std::vector<Section> sections) {
-    receiver_.Restore(widths_, kRows, &sections);
-  };
+  sender_.Compress(shape_, &message);
+  const auto restore = [&](std::vector<Section> sections) { receiver_.Restore(shape_, &sections); };
   restore(message);
   const std::vector<Section> good = Message(2, widths_);
   std::vector<Section> next = good;
-  sender_.Compress(widths_, kRows, &next);
+  sender_.Compress(shape_, &next);
   ASSERT_FALSE(Has(next, SectionKind::kEntropyTables));
 
   std::vector<Section> future = next;

@@ -190,8 +190,6 @@ TEST_F(EndpointTest, OptionsOutsideTheProtocolAreRefusedByName) {
           "quant.gradient.bits is own");
   refused([](auto& r) { r.quant.method = "aqsgd", r.quant.cache_bytes = 0; },
           "quant.cache_bytes is 0");
-  refused([](auto& r) { r.quant.method = "group", r.quant.entropy = "on"; },
-          "wire.entropy of the client is on");
   for (const char* bits : {"1", "9", "", "33", "x"}) {
     refused([bits](auto& r) { r.quant.gradient_bits = bits; }, "quant.gradient.bits");
   }

@@ -139,7 +139,7 @@ TEST_F(CapturedMessagesTest, TablesOfAnEarlierMessageRestoreEntropyCodes) {
     Message message = NewMessage(step, transport::Phase::kForward, transport::Direction::kForward);
     message.tensor->tokens = kRows;
     auto sections = quant::Encode({x.data(), DType::kF32, kRows, kChannels}, widths, {}, {});
-    sender.Compress(widths, kRows, &sections);
+    sender.Compress({.widths = widths, .rows = kRows}, &sections);
     Append({{SectionKind::kWidths, widths}, Words(SectionKind::kSegments, {0, kRows})}, &message);
     Append(sections, &message);
     Store(message, Way::kUp);

@@ -193,7 +193,7 @@ void Report(const std::string& folder, transport::Phase phase) {
   quant::EntropySender sender;
   for (const Coded& message : messages) {
     std::vector<Section> sections = message.sections;
-    sender.Compress(message.widths, message.rows, &sections);
+    sender.Compress({.widths = message.widths, .rows = message.rows}, &sections);
     values += message.num_values();
   }
   packed = 8 * static_cast<double>(sender.bytes_in()) / values;

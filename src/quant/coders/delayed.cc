@@ -31,6 +31,11 @@ class DelayedCoder final : public Coder {
     inner_->Decode(sections, raw_dtype, context, num_rows, channels, out);
   }
 
+  CodesShape ShapeOf(const std::vector<Section>& sections, const MessageContext& context,
+                     int64_t num_rows) const override {
+    return inner_->ShapeOf(sections, context, num_rows);
+  }
+
   void Keep(const MessagePlace& place) override {
     inner_->Keep(place);
     ranges_.Commit();

@@ -121,10 +121,7 @@ class DeltaCoder final : public Coder {
       DecodeRaw(sections, *raw_dtype, num_rows, channels, out);
       return;
     }
-    if (!context.samples) {
-      Throw(Code::kInvalidArgument,
-            "differences from earlier visits cross in training only; this message must be raw");
-    }
+    RequireTraining(context);
     MakeCache(channels);
     const Visits visits = ReadKeys(sections, context.samples->segments);
     CheckShape(visits, num_rows);
@@ -138,6 +135,17 @@ class DeltaCoder final : public Coder {
     }
     Remember(visits, context.samples->place, seen, channels);
     for (size_t i = 0; i < out.size(); ++i) out[i] = BF16ToF32(seen[i]);
+  }
+
+  CodesShape ShapeOf(const std::vector<Section>& sections, const MessageContext& context,
+                     int64_t num_rows) const override {
+    RequireTraining(context);
+    const Visits visits = ReadKeys(sections, context.samples->segments);
+    CheckShape(visits, num_rows);
+    const std::vector<uint32_t> whole = WholeRows(visits, context.rows.sink_rows);
+    MessageContext inner = context;
+    inner.rows.sink_rows = whole;
+    return inner_->ShapeOf(sections, inner, num_rows);
   }
 
   void Keep(const MessagePlace& place) override {
@@ -164,6 +172,12 @@ class DeltaCoder final : public Coder {
   void MakeCache(int64_t channels) {
     if (cache_) return;
     cache_.emplace(std::move(storage_), cache_bytes_, static_cast<uint32_t>(channels));
+  }
+
+  static void RequireTraining(const MessageContext& context) {
+    if (context.samples) return;
+    Throw(Code::kInvalidArgument,
+          "differences from earlier visits cross in training only; this message must be raw");
   }
 
   static void CheckShape(const Visits& visits, int64_t num_rows) {

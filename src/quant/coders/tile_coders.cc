@@ -172,6 +172,18 @@ class TileCoder : public StatelessCoder {
     copy(coded, values);
   }
 
+  CodesShape ShapeOf(const std::vector<Section>& sections, const MessageContext& context,
+                     int64_t num_rows) const final {
+    const auto channels = static_cast<int64_t>(context.widths.size());
+    const uint8_t width = OneWidth(context.widths, channels, least_width_);
+    const size_t rows = CodedRowsOf(context.rows, num_rows).size();
+    TilePlan plan = ParsePlan(rows, context.widths.size(), width, sections);
+    return {.widths = {context.widths.begin(), context.widths.end()},
+            .rows = rows,
+            .tile_size = tile_size_,
+            .row_widths = std::move(plan.row_widths)};
+  }
+
  protected:
   TilePlan PlainPlan(size_t rows, size_t channels, uint8_t width) const {
     return {tile_size_, channels, std::vector<uint8_t>(rows, width), {}};

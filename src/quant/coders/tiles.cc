@@ -16,29 +16,6 @@ namespace {
 
 constexpr size_t kRun = 8;  // codes that share whole bytes
 
-size_t RunBytes(size_t count, uint8_t width) { return (count + kRun - 1) / kRun * width; }
-
-void PackRun(std::span<const uint8_t> codes, uint8_t width, uint8_t* out) {
-  for (size_t first = 0; first < codes.size(); first += kRun, out += width) {
-    uint64_t bits = 0;
-    const size_t count = std::min(kRun, codes.size() - first);
-    for (size_t k = 0; k < count; ++k) bits |= uint64_t{codes[first + k]} << (k * width);
-    std::memcpy(out, &bits, width);
-  }
-}
-
-void UnpackRun(const uint8_t* in, uint8_t width, std::span<uint8_t> codes) {
-  const uint64_t mask = (uint64_t{1} << width) - 1;
-  for (size_t first = 0; first < codes.size(); first += kRun, in += width) {
-    uint64_t bits = 0;
-    std::memcpy(&bits, in, width);
-    const size_t count = std::min(kRun, codes.size() - first);
-    for (size_t k = 0; k < count; ++k) {
-      codes[first + k] = static_cast<uint8_t>(bits >> (k * width) & mask);
-    }
-  }
-}
-
 uint16_t UpperHalf(float bf16_number) {
   return static_cast<uint16_t>(std::bit_cast<uint32_t>(bf16_number) >> 16);
 }
@@ -86,6 +63,27 @@ bool TileIsFinite(const TileRange& range, uint8_t width, uint32_t terms) {
 
 size_t TilePlan::SizeOf(size_t tile) const {
   return std::min(tile_size, channels - tile * tile_size);
+}
+
+void PackRun(std::span<const uint8_t> codes, uint8_t width, uint8_t* out) {
+  for (size_t first = 0; first < codes.size(); first += kRun, out += width) {
+    uint64_t bits = 0;
+    const size_t count = std::min(kRun, codes.size() - first);
+    for (size_t k = 0; k < count; ++k) bits |= uint64_t{codes[first + k]} << (k * width);
+    std::memcpy(out, &bits, width);
+  }
+}
+
+void UnpackRun(const uint8_t* in, uint8_t width, std::span<uint8_t> codes) {
+  const uint64_t mask = (uint64_t{1} << width) - 1;
+  for (size_t first = 0; first < codes.size(); first += kRun, in += width) {
+    uint64_t bits = 0;
+    std::memcpy(&bits, in, width);
+    const size_t count = std::min(kRun, codes.size() - first);
+    for (size_t k = 0; k < count; ++k) {
+      codes[first + k] = static_cast<uint8_t>(bits >> (k * width) & mask);
+    }
+  }
 }
 
 uint64_t TilePlan::CodesBytes() const {
@@ -174,24 +172,37 @@ void WriteTiles(const TilePlan& plan, std::span<const float> values,
   sections->push_back({SectionKind::kCodes, std::move(codes)});
 }
 
+std::vector<TileRange> ReadScales(const std::vector<Section>& sections, size_t count) {
+  const Bytes& scales = RequireSection(sections, SectionKind::kScales, "scales",
+                                       uint64_t{count} * 2 * sizeof(uint16_t));
+  ByteReader reader(scales, "scales section");
+  std::vector<TileRange> ranges(count);
+  for (size_t i = 0; i < count; ++i) {
+    TileRange& range = ranges[i];
+    range.lo = BF16ToF32(reader.Read<uint16_t>());
+    range.step = BF16ToF32(reader.Read<uint16_t>());
+    const bool is_step = range.step >= kSmallestStep || std::bit_cast<uint32_t>(range.step) == 0;
+    if (!is_step || !IsFinite(range.lo) || !IsFinite(range.step)) {
+      Throw(Code::kDataLoss, "the range of tile ", i, " is not one: lo ", range.lo, ", step ",
+            range.step);
+    }
+  }
+  return ranges;
+}
+
 std::vector<float> ReadTiles(const TilePlan& plan, const std::vector<Section>& sections) {
   const size_t rows = plan.row_widths.size();
-  const Bytes& scales = RequireSection(sections, SectionKind::kScales, "scales",
-                                       rows * plan.tiles() * 2 * sizeof(uint16_t));
+  const std::vector<TileRange> ranges = ReadScales(sections, rows * plan.tiles());
   const Bytes& codes = RequireSection(sections, SectionKind::kCodes, "codes", plan.CodesBytes());
   std::vector<float> values(rows * plan.channels);
   std::vector<uint8_t> tile_codes(plan.tile_size);
-  ByteReader reader(scales, "scales section");
   const uint8_t* in = codes.data();
   for (size_t r = 0; r < rows; ++r) {
     const uint8_t width = plan.row_widths[r];
     for (size_t tile = 0; tile < plan.tiles(); ++tile) {
-      TileRange range;
-      range.lo = BF16ToF32(reader.Read<uint16_t>());
-      range.step = BF16ToF32(reader.Read<uint16_t>());
-      const bool is_step = range.step >= kSmallestStep || std::bit_cast<uint32_t>(range.step) == 0;
-      if (!is_step || !TileIsFinite(range, width, TermsOf(plan, r, tile))) {
-        Throw(Code::kDataLoss, "the range of tile ", tile, " of coded row ", r, " is not one: lo ",
+      const TileRange& range = ranges[r * plan.tiles() + tile];
+      if (!TileIsFinite(range, width, TermsOf(plan, r, tile))) {
+        Throw(Code::kDataLoss, "the range of tile ", tile, " of coded row ", r, " overflows: lo ",
               range.lo, ", step ", range.step);
       }
       const auto target = std::span(tile_codes).first(plan.SizeOf(tile));

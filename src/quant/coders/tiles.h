@@ -42,6 +42,15 @@ struct TilePlan {
   uint64_t CodesBytes() const;
 };
 
+// Codes along the channels: 8 codes of `width` bits in `width` bytes, the last 8 filled up with 0.
+inline size_t RunBytes(size_t count, uint8_t width) { return (count + 7) / 8 * width; }
+void PackRun(std::span<const uint8_t> codes, uint8_t width, uint8_t* out);
+void UnpackRun(const uint8_t* in, uint8_t width, std::span<uint8_t> codes);
+
+// A kScales section of `count` tiles. Errors: kDataLoss for another size, a lo that is not finite
+// and a step that is none.
+std::vector<TileRange> ReadScales(const std::vector<Section>& sections, size_t count);
+
 // Rows of a matrix that are not sinks. Errors: kInvalidArgument for a plan that does not fit.
 std::vector<uint32_t> CodedRowsOf(const RowPlan& rows, int64_t num_rows);
 

@@ -22,6 +22,11 @@ class UniformCoder final : public StatelessCoder {
             int64_t channels, std::span<float> out) const override {
     quant::Decode(sections, context.widths, context.rows, num_rows, channels, out);
   }
+  CodesShape ShapeOf(const std::vector<Section>& /*sections*/, const MessageContext& context,
+                     int64_t num_rows) const override {
+    return {.widths = {context.widths.begin(), context.widths.end()},
+            .rows = static_cast<uint64_t>(num_rows) - context.rows.sink_rows.size()};
+  }
 
  private:
   const EncodeOptions options_;

@@ -87,7 +87,7 @@ void Party::ApplyFile(const std::string& file) {
   std::string text(kMaxFileBytes + 1, '\0');
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(stream.gcount()));
-  ApplyYaml(text, file, std::filesystem::path(file).parent_path());
+  ApplyYaml(text, file, std::filesystem::absolute(file).parent_path());
 }
 
 void Party::ApplyFlag(const Field& field, std::string_view text, std::string_view flag) {

@@ -182,6 +182,20 @@ TEST(LoadTest, RelativePathsAreRelativeToTheFile) {
   EXPECT_EQ(config.wire.capture_dir, (folder / "configs/cap").string());
 }
 
+TEST(LoadTest, AFileNamedWithoutItsFolderIsRead) {
+  const std::filesystem::path folder = TestFolder();
+  WriteText(folder / "x.yaml",
+            "model: {model_name_or_path: m.gguf}\n"
+            "split: {client_blocks: 1}\n"
+            "data: {train_file: t.jsonl}\n");
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder);
+  const ClientConfig config = LoadClientFile("x.yaml");
+  std::filesystem::current_path(before);
+
+  EXPECT_EQ(config.model.model_name_or_path, (folder / "m.gguf").string());
+}
+
 TEST(LoadTest, EveryPathIsMarkedAsOne) {
   ClientConfig client;
   ServerFileConfig server;

@@ -14,8 +14,10 @@
 #include "io/npy.h"
 #include "io/safetensors.h"
 #include "quant/codec.h"
+#include "quant/coder.h"
 #include "quant/entropy.h"
 #include "quant/rd.h"
+#include "tests/quant/vector_storage.h"
 #include "tests/support/gguf_builder.h"
 #include "transport/capture.h"
 #include "transport/step_header.h"
@@ -115,6 +117,82 @@ Bytes RdSeed(size_t rows, size_t channels, float scale, bool is_taught) {
   return seed;
 }
 
+// Sizes and bytes of the sections of these kinds; what is behind the last size has none.
+void AppendSections(const std::vector<Section>& sections, const std::vector<SectionKind>& kinds,
+                    bool last_has_size, Bytes* seed) {
+  for (const SectionKind kind : kinds) {
+    if (last_has_size || kind != kinds.back()) AppendSized(FindSection(sections, kind), seed);
+  }
+  for (const SectionKind kind : kinds) {
+    const Bytes* bytes = FindSection(sections, kind);
+    if (bytes != nullptr) Append(*bytes, seed);
+  }
+}
+
+// The form that tiles_fuzz.cc reads.
+Bytes TilesSeed(uint8_t form, uint32_t rows, uint8_t channels, uint8_t width,
+                const std::vector<uint32_t>& sinks) {
+  std::vector<float> x = Values(size_t{rows} * channels, form);
+  for (size_t i = 0; i < x.size(); i += 37) x[i] *= 50;  // outliers turn tiles
+  quant::CoderConfig config;
+  config.method = (form & 1) != 0 ? quant::Method::kTahquant : quant::Method::kGroup;
+  config.group_size = 32 + 8 * ((form >> 2) % 13u);
+  const auto kind = (form & 2) != 0 ? quant::TensorKind::kGradient : quant::TensorKind::kActivation;
+  const std::vector<uint8_t> widths(channels, width);
+  quant::MessageContext context;
+  context.widths = widths;
+  context.rows = {sinks, {}};
+  const quant::CodedMatrix sent =
+      quant::MakeCoder(config, kind, nullptr)
+          ->Encode({x.data(), DType::kF32, rows, channels}, context, {});
+  AMAQ_CHECK(!sent.raw_dtype);
+  Bytes seed = {form, static_cast<uint8_t>(rows), static_cast<uint8_t>(channels - 1),
+                static_cast<uint8_t>(width - 3), static_cast<uint8_t>(sinks.size())};
+  for (const uint32_t sink : sinks) seed.push_back(static_cast<uint8_t>(sink));
+  AppendSections(
+      sent.sections,
+      {SectionKind::kTiles, SectionKind::kSinkRows, SectionKind::kScales, SectionKind::kCodes},
+      false, &seed);
+  return seed;
+}
+
+// The form that visits_fuzz.cc reads: two messages of the same samples.
+Bytes VisitsSeed(quant::Method method, const std::vector<uint32_t>& lengths, const Bytes& widths) {
+  Bytes seed = {static_cast<uint8_t>(method == quant::Method::kAqsgd ? 0 : 1),
+                static_cast<uint8_t>(lengths.size() - 1)};
+  std::vector<uint32_t> segments = {0};
+  std::vector<uint32_t> sinks;
+  std::vector<uint64_t> keys;
+  for (const uint32_t length : lengths) {
+    seed.push_back(static_cast<uint8_t>(length - 1));
+    sinks.push_back(segments.back());
+    keys.push_back(keys.size() + 1);
+    segments.push_back(segments.back() + length);
+  }
+  seed.push_back(static_cast<uint8_t>(widths.size() - 1));
+  for (const uint8_t width : widths) seed.push_back(static_cast<uint8_t>(width - 1));
+  quant::CoderConfig config;
+  config.method = method;
+  config.cache_bytes = 2048;
+  const auto coder = quant::MakeCoder(config, quant::TensorKind::kActivation,
+                                      std::make_unique<quant::VectorStorage>(config.cache_bytes));
+  const auto channels = static_cast<int64_t>(widths.size());
+  for (uint32_t visit = 0; visit < 2; ++visit) {
+    const std::vector<float> x = Values(segments.back() * widths.size(), 7 + visit);
+    quant::MessageContext context;
+    context.widths = widths;
+    context.rows = {sinks, {}};
+    context.samples = quant::SampleContext{segments, keys, {0, 0, visit}};
+    const quant::CodedMatrix sent =
+        coder->Encode({x.data(), DType::kF32, segments.back(), channels}, context, {});
+    AppendSections(sent.sections,
+                   {SectionKind::kSampleKeys, SectionKind::kRanges, SectionKind::kSinkRows,
+                    SectionKind::kCodes},
+                   true, &seed);
+  }
+  return seed;
+}
+
 std::vector<transport::Message> Messages() {
   std::vector<transport::Message> messages(4);
   messages[0].tensor = transport::TensorSpec{19, 7, DType::kBF16, 3};
@@ -145,6 +223,15 @@ void WriteAll(const std::string& root) {
   rd.Add(RdSeed(9, 5, 300, false));
   rd.Add(RdSeed(60, 63, 4, true));
   rd.Add(RdSeed(1, 24, 0.5f, true));
+  Folder tiles(root, "tiles");
+  tiles.Add(TilesSeed(0, 19, 83, 3, {0, 10}));
+  tiles.Add(TilesSeed(0 + 4 * 12, 9, 100, 8, {}));
+  tiles.Add(TilesSeed(1, 27, 83, 4, {0, 9}));
+  tiles.Add(TilesSeed(3, 9, 64, 6, {}));
+  Folder visits(root, "visits");
+  visits.Add(VisitsSeed(quant::Method::kAqsgd, {12, 9, 1}, Bytes(16, 3)));
+  visits.Add(VisitsSeed(quant::Method::kAmaqDelta, {12, 12}, {2, 3, 4, 8, 5, 6, 7, 1}));
+  visits.Add(VisitsSeed(quant::Method::kAqsgd, std::vector<uint32_t>(9, 12), Bytes(16, 1)));
   Folder frame(root, "frame");
   Folder header(root, "step_header");
   for (const transport::Message& message : Messages()) {

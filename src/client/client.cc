@@ -209,7 +209,7 @@ class Run {
     options.in_flight = config_.train.in_flight;
     options.max_grad_norm = config_.train.max_grad_norm;
     options.epoch = reply_.epoch;
-    options.entropy = config_.wire.entropy == "on";
+    options.entropy = quant::ParseEntropyMode(config_.wire.entropy).value();
     options.server_tensors =
         TensorNames(config_.split.client_blocks, spec.num_blocks, options.lora.target_modules);
     return options;

@@ -38,6 +38,7 @@ std::unique_ptr<amaq::transport::Link> Connect(const amaq::config::ClientConfig&
   options.silence_timeout =
       std::chrono::milliseconds(static_cast<int64_t>(config.server.silence_timeout_s * 1000));
   options.chunk_bytes = config.wire.chunk_bytes;
+  options.measures_link = config.wire.entropy == "auto";
   options.capture_dir = config.wire.capture_dir;
   options.queue_messages = amaq::client::QueueMessages(config);
   return amaq::transport::GrpcClientLink::Create(options);

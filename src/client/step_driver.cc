@@ -60,7 +60,8 @@ StepDriver::StepDriver(models::Stage& stage, quant::WidthPolicy& widths, transpo
       link_(link),
       options_(options),
       coder_(options.cut),
-      optimizer_(stage.adapters(), options.optimizer) {}
+      optimizer_(stage.adapters(), options.optimizer),
+      entropy_(options.entropy) {}
 
 Message StepDriver::NewMessage(Phase phase) const {
   Message message;
@@ -109,9 +110,9 @@ train::CodedTensor StepDriver::Attach(const at::Tensor& activation,
     sent_version_ = message->gate.version;
   }
   message->sections.insert(message->sections.end(), coded.sections.begin(), coded.sections.end());
-  if (options_.entropy && !coded.raw_dtype) {
-    entropy_sender_.Compress(coder_.ActivationCodes(message->sections, segments, widths, samples),
-                             &message->sections);
+  if (entropy_.is_used() && !coded.raw_dtype) {
+    entropy_.Compress(coder_.ActivationCodes(message->sections, segments, widths, samples),
+                      link_.upload_bytes_per_second(), &message->sections);
   }
   return coded;
 }
@@ -172,9 +173,9 @@ void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
   }
   std::optional<DType> raw_dtype;
   if (is_raw) raw_dtype = message.tensor->dtype;
-  if (options_.entropy && !is_raw) {
-    entropy_receiver_.Restore(coder_.GradientCodes(message.sections, work.plan, gradient_widths),
-                              &message.sections);
+  if (entropy_.is_used() && !is_raw) {
+    entropy_.Restore(coder_.GradientCodes(message.sections, work.plan, gradient_widths),
+                     &message.sections);
   }
   const at::Tensor gradient = coder_.DecodeGradient(
       message.sections, raw_dtype, work.plan, work.context.num_rows(), gradient_widths,

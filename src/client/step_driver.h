@@ -15,7 +15,7 @@
 
 #include "data/batch.h"
 #include "models/stage.h"
-#include "quant/entropy.h"
+#include "quant/entropy_stage.h"
 #include "quant/width_policy.h"
 #include "train/cut.h"
 #include "train/optimizer.h"
@@ -50,7 +50,7 @@ class StepDriver {
     uint32_t in_flight = 2;
     double max_grad_norm = 0;  // 0: no clipping
     uint32_t epoch = 1;        // of the session
-    bool entropy = false;      // codes cross entropy-coded where that pays
+    quant::EntropyMode entropy = quant::EntropyMode::kOff;
     std::vector<std::string>
         server_tensors;  // global names of the server's trained tensors, sorted
   };
@@ -132,8 +132,7 @@ class StepDriver {
   uint64_t sent_version_ = 0;                 // newest gate version whose widths the server holds
   uint64_t decoded_version_ = 0;              // of the last gradient
   train::VersionedWidths gradient_versions_;  // of the server's gate, gradient.bits: own
-  quant::EntropySender entropy_sender_;
-  quant::EntropyReceiver entropy_receiver_;
+  quant::EntropyStage entropy_;
   bool awaits_committed_ = false;
 };
 

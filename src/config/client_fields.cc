@@ -404,8 +404,9 @@ FieldList WireFields(ClientConfig* c) {
       {.key = "wire.entropy",
        .target = &c->wire.entropy,
        .help = "Lossless coding of the codes, both ways: the same training in 20 to 40 % fewer "
-               "bytes, for some processor time.",
-       .names = "off on",
+               "bytes, for some processor time. auto: where the link is slow enough for that to be "
+               "faster; off in one process.",
+       .names = "off on auto",
        .flag = "--entropy"},
       {.key = "wire.capture_dir",
        .target = &c->wire.capture_dir,

@@ -144,7 +144,7 @@ struct ServerConfig {
 struct WireConfig {
   std::string dtype = "bf16";  // raw tensors: fp32 | bf16 | fp16
   uint32_t chunk_bytes = 512 * 1024;
-  std::string entropy = "off";  // client: off | on
+  std::string entropy = "off";  // client: off | on | auto
   std::string capture_dir;
   bool operator==(const WireConfig&) const = default;
 };

@@ -193,11 +193,10 @@ train::CutOptions CutOf(const OpenRequest& request, const config::ServerFileConf
   return cut;
 }
 
-bool UsesEntropy(const transport::QuantRequest& quant) {
-  if (quant.entropy != "off" && quant.entropy != "on") {
-    Refuse("wire.entropy '", quant.entropy, "' of the client is unknown");
-  }
-  return quant.entropy == "on";
+quant::EntropyMode EntropyOf(const transport::QuantRequest& quant) {
+  const std::optional<quant::EntropyMode> mode = quant::ParseEntropyMode(quant.entropy);
+  if (!mode) Refuse("wire.entropy '", quant.entropy, "' of the client is unknown");
+  return *mode;
 }
 
 // The gate of gradient.bits: own, which is this server's.
@@ -260,7 +259,7 @@ class SessionTable : public transport::Endpoint {
                           stage.lora,
                           request.max_tokens,
                           config_.limits.allow_fetch_adapter,
-                          UsesEntropy(request.quant),
+                          EntropyOf(request.quant),
                           GradientGateOf(request.quant)};
     const std::string id = Reserve();
     OpenReply reply;

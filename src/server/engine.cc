@@ -42,7 +42,8 @@ Engine::Engine(std::unique_ptr<models::Stage> stage, const EngineOptions& option
       options_(options),
       coder_(options.cut),
       optimizer_(stage_->adapters(), options.optimizer),
-      ledger_(epoch) {
+      ledger_(epoch),
+      entropy_(options.entropy) {
   if (options.gradient_gate) {
     gradient_gate_ = quant::MakeGradientPolicy(*options.gradient_gate, stage_->spec().hidden);
   }
@@ -115,10 +116,9 @@ Engine::Incoming Engine::Receive(Message* received, bool is_training) {
   if (is_training) {
     samples = {segments, {}, {message.key.step, message.key.attempt, message.key.micro_batch}};
   }
-  if (options_.entropy && !raw_dtype) {
-    entropy_receiver_.Restore(
-        coder_.ActivationCodes(message.sections, segments, incoming.widths, samples),
-        &message.sections);
+  if (entropy_.is_used() && !raw_dtype) {
+    entropy_.Restore(coder_.ActivationCodes(message.sections, segments, incoming.widths, samples),
+                     &message.sections);
   }
   incoming.x = coder_.DecodeActivation(message.sections, raw_dtype, segments, incoming.widths,
                                        stage_->spec().hidden, stage_->device(),
@@ -191,8 +191,9 @@ void Engine::AttachGradient(const at::Tensor& gradient, const train::GradientRow
   if (is_own && !coded.raw_dtype) {
     gradient_gate_->Observe({train::SentRanges(coded.sections, widths), {}, {}}, 1);
   }
-  if (options_.entropy && !coded.raw_dtype) {
-    entropy_sender_.Compress(coder_.GradientCodes(coded.sections, plan, widths), &coded.sections);
+  if (entropy_.is_used() && !coded.raw_dtype) {
+    entropy_.Compress(coder_.GradientCodes(coded.sections, plan, widths),
+                      download_bytes_per_second_, &coded.sections);
   }
   const uint64_t version = is_own ? gradient_gate_->version() : request.gate.version;
   answer->gate.version = coded.raw_dtype ? 0 : version;

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "models/stage.h"
-#include "quant/entropy.h"
+#include "quant/entropy_stage.h"
 #include "quant/width_policy.h"
 #include "train/cut.h"
 #include "train/optimizer.h"
@@ -30,7 +30,7 @@ struct EngineOptions {
   lora::LoraOptions lora;
   uint64_t max_tokens = 0;  // of a micro-batch
   bool allow_fetch_adapter = true;
-  bool entropy = false;                             // codes cross entropy-coded where that pays
+  quant::EntropyMode entropy = quant::EntropyMode::kOff;
   std::optional<quant::WidthConfig> gradient_gate;  // gradient.bits: own
 };
 
@@ -41,6 +41,10 @@ class Engine : public transport::Session {
   void OnMessage(transport::Message message, const Reply& reply) override;
   void PutAdapter(ByteSpan adapter) override;
   Bytes FetchAdapter() override;
+  bool measures_links() const override { return options_.entropy == quant::EntropyMode::kAuto; }
+  void OnDownloadRate(double bytes_per_second) override {
+    download_bytes_per_second_ = bytes_per_second;
+  }
 
   uint64_t num_parameters() const { return optimizer_.num_parameters(); }
 
@@ -79,8 +83,8 @@ class Engine : public transport::Session {
   train::VersionedWidths received_widths_;
   std::unique_ptr<quant::WidthPolicy> gradient_gate_;  // null: gradients take the forward's widths
   uint64_t sent_gradient_version_ = 0;                 // newest that the client holds
-  quant::EntropySender entropy_sender_;
-  quant::EntropyReceiver entropy_receiver_;
+  quant::EntropyStage entropy_;
+  std::optional<double> download_bytes_per_second_;
   bool is_step_finite_ = true;
 };
 

@@ -19,6 +19,7 @@
 #include "transport/exchange_stream.h"
 #include "transport/frame_buffer.h"
 #include "transport/limits.h"
+#include "transport/link_rate.h"
 #include "transport/status_convert.h"
 #include "transport/stream_state.h"
 
@@ -40,6 +41,9 @@ class ClientExchangeImpl final
   void Send(Message message) override;
   Message Receive() override;
   void Close() override;
+  std::optional<double> upload_bytes_per_second() const override {
+    return upload_.bytes_per_second();
+  }
 
   // Reactions: they only move pointers.
   void OnReadDone(bool ok) override;
@@ -50,6 +54,7 @@ class ClientExchangeImpl final
   using State = StreamState<grpc::ByteBuffer>;
 
   void TakeFrame();                                                 // receive lane
+  void Acknowledge(const MessageKey& key);                          // receive lane
   void SendMessage(const std::shared_ptr<const Message>& message);  // send lane
   void HalfClose();                                                 // send lane
   void Read();
@@ -78,6 +83,7 @@ class ClientExchangeImpl final
   State state_;
   Assembler assembler_;    // receive lane
   uint64_t sequence_ = 0;  // send lane
+  LinkRate upload_;
 
   std::atomic<uint64_t> verified_ = 0;
   std::atomic<Clock::rep> last_activity_;
@@ -143,13 +149,25 @@ void ClientExchangeImpl::TakeFrame() {
   std::optional<Message> message;
   WithFrame(buffer, [&](const Frame& frame) {
     options_.meter->CountFrames(Way::kDown, frame.key.phase, buffer.Length() + kGrpcPrefixBytes);
+    upload_.Acknowledged(frame.ack, Clock::now());
     message = assembler_.Add(frame);
     options_.meter->CountCopied(PayloadBytes(frame));
   });
   verified_ = assembler_.verified();
   if (!message || message->key.phase == Phase::kProgress) return;
+  if (options_.measures_link) Acknowledge(message->key);
   options_.capture->Store(*message, Way::kDown);
   received_.Push(*std::move(message));
+}
+
+// A frame without contents that carries verified_. With a full send lane others will carry it.
+void ClientExchangeImpl::Acknowledge(const MessageKey& key) {
+  auto progress = std::make_shared<Message>();
+  progress->key = key;
+  progress->key.phase = Phase::kProgress;
+  send_.TryPost([this, shared = std::shared_ptr<const Message>(std::move(progress))] {
+    Guard([&] { SendMessage(shared); });
+  });
 }
 
 void ClientExchangeImpl::OnWriteDone(bool ok) {
@@ -215,6 +233,9 @@ void ClientExchangeImpl::SendMessage(const std::shared_ptr<const Message>& messa
   if (broken_) return;
   options_.capture->Store(*message, Way::kUp);
   Chunker chunker(*message, ++sequence_, options_.chunk_bytes);
+  if (options_.measures_link) {
+    upload_.Sent(sequence_, WireBytes(*message, options_.chunk_bytes), Clock::now());
+  }
   while (!chunker.done() && !broken_) {
     grpc::ByteBuffer buffer = FrameToBuffer(chunker.Next(verified_), message);
     options_.meter->CountFrames(Way::kUp, message->key.phase, buffer.Length() + kGrpcPrefixBytes);

@@ -28,6 +28,7 @@ class ClientExchange {
     uint32_t chunk_bytes = 0;
     uint64_t max_message_bytes = 0;
     size_t queue_messages = 0;
+    bool measures_link = false;  // acknowledge messages, measure upload_bytes_per_second
     std::chrono::milliseconds silence_timeout{};
     std::chrono::milliseconds close_timeout{};
     const Capture* capture = nullptr;  // both outlive the exchange
@@ -40,6 +41,7 @@ class ClientExchange {
   // As Link's.
   virtual void Send(Message message) = 0;
   virtual Message Receive() = 0;
+  virtual std::optional<double> upload_bytes_per_second() const = 0;
   // What was sent still goes out and the server may end in peace, for close_timeout; then the call
   // is cancelled. Replies not yet received are dropped. Idempotent.
   virtual void Close() = 0;

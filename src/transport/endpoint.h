@@ -25,6 +25,11 @@ class Session {
   virtual void OnMessage(Message message, const Reply& reply) = 0;
   virtual void PutAdapter(ByteSpan adapter) = 0;  // before step 0 only
   virtual Bytes FetchAdapter() = 0;
+
+  // The run measures its links: each message is to be acknowledged as soon as it has come, and
+  // OnDownloadRate is called with what the client's acknowledgements tell, before OnMessage.
+  virtual bool measures_links() const { return false; }
+  virtual void OnDownloadRate(double /*bytes_per_second*/) {}
 };
 
 // Thread-safe.

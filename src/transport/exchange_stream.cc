@@ -18,6 +18,7 @@
 #include "transport/capture.h"
 #include "transport/chunker.h"
 #include "transport/frame_buffer.h"
+#include "transport/link_rate.h"
 #include "transport/status_convert.h"
 #include "transport/stream_state.h"
 
@@ -70,6 +71,8 @@ class ExchangeStreamImpl final : public ExchangeStream, public ExchangeStream::R
   void EndIfStopped() AMAQ_EXCLUDES(mutex_);  // any lane
   // Send lane.
   void SendMessage(const std::shared_ptr<const Message>& message);
+  // Any thread.
+  void SendProgress(const MessageKey& key);
   Lane::Task SendTask(Message message);
 
   // Any thread.
@@ -93,7 +96,9 @@ class ExchangeStreamImpl final : public ExchangeStream, public ExchangeStream::R
   std::shared_ptr<SessionSlot> slot_;
   std::optional<Capture> capture_;
   SessionName name_;
-  uint64_t sequence_ = 0;  // send lane
+  bool measures_link_ = false;  // set by Begin
+  uint64_t sequence_ = 0;       // send lane
+  LinkRate download_;
   grpc::ByteBuffer read_buffer_;
   State state_;
 
@@ -149,6 +154,7 @@ void ExchangeStreamImpl::Begin() {
   }
   slot_ = std::move(slot);
   session_ = std::move(session);
+  measures_link_ = session_->measures_links();
   Read();
 }
 
@@ -178,11 +184,13 @@ void ExchangeStreamImpl::TakeFrame() {
       Throw(Code::kAborted, ToString(frame.key), " is of epoch ", frame.key.epoch,
             ", the exchange is of ", name_.epoch);
     }
+    download_.Acknowledged(frame.ack, Clock::now());
     message = assembler_.Add(frame);
   });
   verified_ = assembler_.verified();
   is_inside_message_ = assembler_.inside_message();
   if (!message || message->key.phase == Phase::kProgress) return;
+  if (measures_link_) SendProgress(message->key);
   capture_->Store(*message, Way::kUp);
   compute_.Post([this, message = *std::move(message)]() mutable { Work(std::move(message)); });
 }
@@ -208,6 +216,9 @@ void ExchangeStreamImpl::Work(Message message) {
   Touch();
   try {
     MutexLock work(slot_->work());
+    if (const std::optional<double> rate = download_.bytes_per_second()) {
+      session_->OnDownloadRate(*rate);
+    }
     session_->OnMessage(std::move(message),
                         [this](Message reply) { send_.Post(SendTask(std::move(reply))); });
   } catch (...) {
@@ -244,6 +255,9 @@ void ExchangeStreamImpl::SendMessage(const std::shared_ptr<const Message>& messa
   if (ended_) return;
   capture_->Store(*message, Way::kDown);
   Chunker chunker(*message, ++sequence_, options_.chunk_bytes);
+  if (measures_link_) {
+    download_.Sent(sequence_, WireBytes(*message, options_.chunk_bytes), Clock::now());
+  }
   while (!chunker.done() && !ended_) {
     Act(state_.Offer(FrameToBuffer(chunker.Next(verified_), message)));
   }
@@ -301,14 +315,20 @@ void ExchangeStreamImpl::Tick(Clock::time_point now) {
     return;
   }
   if (idle < options_.progress_interval || sends_ > 0) return;
-  Message progress;
+  MessageKey key;
   {
     MutexLock lock(mutex_);
     if (!working_on_) return;
-    progress.key = *working_on_;
+    key = *working_on_;
   }
-  progress.key.phase = Phase::kProgress;
   Touch();
+  SendProgress(key);
+}
+
+void ExchangeStreamImpl::SendProgress(const MessageKey& key) {
+  Message progress;
+  progress.key = key;
+  progress.key.phase = Phase::kProgress;
   // Replies that overtook it and fill the lane are a better sign of life.
   if (!send_.TryPost(SendTask(std::move(progress)))) --sends_;
 }

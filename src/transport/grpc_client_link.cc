@@ -77,6 +77,9 @@ class GrpcClientLinkImpl final : public Link {
   Bytes FetchAdapter() override;
   void Close() override;
   LinkTraffic traffic() const override { return meter_.Snapshot(); }
+  std::optional<double> upload_bytes_per_second() const override {
+    return exchange_ == nullptr ? std::nullopt : exchange_->upload_bytes_per_second();
+  }
 
  private:
   ClientExchange& exchange() {
@@ -133,6 +136,7 @@ OpenReply GrpcClientLinkImpl::Open(const OpenRequest& request) {
                                       .chunk_bytes = options_.chunk_bytes,
                                       .max_message_bytes = options_.max_message_bytes,
                                       .queue_messages = options_.queue_messages,
+                                      .measures_link = options_.measures_link,
                                       .silence_timeout = options_.silence_timeout,
                                       .close_timeout = options_.close_timeout,
                                       .capture = &capture_,

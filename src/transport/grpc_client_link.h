@@ -31,6 +31,7 @@ class GrpcClientLink {
     uint64_t max_message_bytes = kDefaultMaxMessageBytes;
     uint64_t max_adapter_bytes = kDefaultMaxAdapterBytes;
     size_t queue_messages = 16;    // in each direction; a window above it needs two threads
+    bool measures_link = false;    // wire.entropy auto: see Link::upload_bytes_per_second
     std::string capture_dir = {};  // wire.capture_dir; empty: no capture
   };
   static std::unique_ptr<Link> Create(const Options& options);

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "core/section.h"
 #include "transport/message.h"
@@ -48,6 +49,10 @@ class Link {
   virtual void Close() = 0;
 
   virtual LinkTraffic traffic() const = 0;
+
+  // What the way to the server carries, as its acknowledgements tell; nullopt: not measured (yet),
+  // or there is no way.
+  virtual std::optional<double> upload_bytes_per_second() const { return std::nullopt; }
 };
 
 }  // namespace amaq::transport

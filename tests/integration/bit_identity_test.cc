@@ -33,6 +33,7 @@ Bytes RunOverGrpc(const TinyRun& run, const config::ClientConfig& config) {
   const auto server = transport::GrpcServer::Create(options);
   transport::GrpcClientLink::Options link_options;
   link_options.address = StrCat("127.0.0.1:", server->port());
+  link_options.measures_link = config.wire.entropy == "auto";
   const auto link = transport::GrpcClientLink::Create(link_options);
   EXPECT_EQ(test::Run(config, *link), client::RunOutcome::kDone);
   return test::ReadBytes(config.output.dir + "/adapter_model.safetensors");
@@ -191,6 +192,18 @@ TEST(BitIdentityTest, ARunOfEachMethodIsTheSameOverGrpcAndInOneProcess) {
     EXPECT_TRUE(RunOverGrpc(run, config) == adapters.back());
   }
   EXPECT_EQ(std::set<Bytes>(adapters.begin(), adapters.end()).size(), adapters.size());
+}
+
+// Whatever the choices were that the link's and the machine's speed led to.
+TEST(BitIdentityTest, AutomaticEntropyCodingNeverChangesARun) {
+  const TinyRun run("identity-auto");
+  config::ClientConfig config = AmaqConfig(run);
+  const Bytes packed = RunInproc(config);
+  config.wire.entropy = "auto";
+  config.output.dir = run.Path("grpc");
+  EXPECT_TRUE(RunOverGrpc(run, config) == packed);
+  config.output.dir = run.Path("inproc");
+  EXPECT_TRUE(RunInproc(config) == packed);
 }
 
 TEST(BitIdentityTest, TheWindowOfMicroBatchesNeverChangesAnAmaqRun) {

@@ -4,6 +4,7 @@
 // An Endpoint whose sessions do what a test says. Without a script they echo: each message comes
 // back with the phase BACKWARD. Thread-safe where Endpoint is; set the script before Open.
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -25,7 +26,9 @@ inline void Echo(transport::Message message, const transport::Session::Reply& re
 
 class ScriptedSession final : public transport::Session {
  public:
-  explicit ScriptedSession(Script script) : script_(std::move(script)) {}
+  // download_rate: where what OnDownloadRate says goes; nullptr: links are not measured.
+  explicit ScriptedSession(Script script, std::atomic<double>* download_rate = nullptr)
+      : script_(std::move(script)), download_rate_(download_rate) {}
   void OnMessage(transport::Message message, const Reply& reply) override {
     script_(std::move(message), reply);
   }
@@ -34,15 +37,19 @@ class ScriptedSession final : public transport::Session {
     adapter_.assign(adapter.begin(), adapter.end());
   }
   Bytes FetchAdapter() override { return adapter_; }
+  bool measures_links() const override { return download_rate_ != nullptr; }
+  void OnDownloadRate(double bytes_per_second) override { *download_rate_ = bytes_per_second; }
 
  private:
   const Script script_;
+  std::atomic<double>* const download_rate_;
   Bytes adapter_ = {42};
 };
 
 class ScriptedEndpoint final : public transport::Endpoint {
  public:
-  explicit ScriptedEndpoint(Script script = Echo) : script_(std::move(script)) {}
+  explicit ScriptedEndpoint(Script script = Echo, std::atomic<double>* download_rate = nullptr)
+      : script_(std::move(script)), download_rate_(download_rate) {}
 
   transport::OpenReply Open(const transport::OpenRequest& request) override {
     if (request.run_id == "refused") {
@@ -54,7 +61,7 @@ class ScriptedEndpoint final : public transport::Endpoint {
     reply.server_version = "test";
     reply.max_tokens = request.max_tokens;
     reply.max_in_flight = request.in_flight;
-    sessions_[reply.session_id] = std::make_shared<ScriptedSession>(script_);
+    sessions_[reply.session_id] = std::make_shared<ScriptedSession>(script_, download_rate_);
     changed_.NotifyAll();
     return reply;
   }
@@ -83,6 +90,7 @@ class ScriptedEndpoint final : public transport::Endpoint {
 
  private:
   const Script script_;
+  std::atomic<double>* const download_rate_;
   mutable Mutex mutex_;
   CondVar changed_;
   int opened_ AMAQ_GUARDED_BY(mutex_) = 0;

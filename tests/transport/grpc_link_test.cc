@@ -125,6 +125,43 @@ TEST(GrpcLinkTest, ProgressKeepsASlowStepAlive) {
   worker.join();
 }
 
+// An acknowledgement leaves before the answer to its message, so the answer finds the rate known.
+TEST(GrpcLinkTest, BothEndsKnowTheRateOfALinkThatIsMeasured) {
+  std::atomic<double> download_rate = -1;
+  ScriptedEndpoint endpoint(Echo, &download_rate);
+  const auto server = GrpcServer::Create({.endpoint = &endpoint});
+  const auto link = GrpcClientLink::Create(
+      {.address = StrCat("127.0.0.1:", server->port()), .measures_link = true});
+  link->Open({});
+  EXPECT_FALSE(link->upload_bytes_per_second().has_value());
+  link->Send(Forward(0, 0, {100}));  // too small to tell
+  link->Receive();
+  EXPECT_FALSE(link->upload_bytes_per_second().has_value());
+
+  link->Send(Forward(0, 1, {1000000}));
+  link->Receive();
+  EXPECT_GT(link->upload_bytes_per_second().value_or(-1), 0);
+  EXPECT_EQ(download_rate, -1);  // the second answer is acknowledged now
+  link->Send(Forward(0, 2, {100}));
+  link->Receive();
+  EXPECT_GT(download_rate, 0);
+}
+
+TEST(GrpcLinkTest, ALinkThatIsNotMeasuredCarriesNoAcknowledgements) {
+  ScriptedEndpoint endpoint;
+  const auto server = GrpcServer::Create({.endpoint = &endpoint});
+  const auto link = GrpcClientLink::Create({.address = StrCat("127.0.0.1:", server->port())});
+  link->Open({});
+  const uint64_t before = link->traffic().total_bytes;
+  transport::Message message = Forward(0, 0, {1000000});
+  const uint64_t bytes = transport::WireBytes(message, transport::kDefaultChunkBytes);
+  link->Send(std::move(message));
+  link->Receive();
+
+  EXPECT_FALSE(link->upload_bytes_per_second().has_value());
+  EXPECT_LT(link->traffic().total_bytes - before, 2 * bytes + 20);
+}
+
 TEST(GrpcLinkTest, TheEndsMayCutChunksOfDifferentSizes) {
   ScriptedEndpoint endpoint;
   const auto server =

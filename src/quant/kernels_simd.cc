@@ -23,7 +23,9 @@
 
 // Once more for each target.
 #undef AMAQ_QUANT_KERNELS_TILE_H_
+#undef AMAQ_QUANT_KERNELS_WORDS_H_
 #include "quant/kernels_tile.h"
+#include "quant/kernels_words.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace amaq::quant::HWY_NAMESPACE {
@@ -76,40 +78,6 @@ bool Extremes(const CodedRows& x, ChannelSlice slice, float* lo, float* hi) {
 }
 
 // Codes ------------------------------------------------------------------------------------------
-
-// A channel's word is its 8 codes of n bits: rows 0...3 in `low`, rows 4...7 in `high`, each as one
-// number of 4 n bits. Writes the n low bytes of each word, one behind the other; may write up to
-// kTileBytes. Returns the end of what counts.
-HWY_INLINE uint8_t* StoreWords(VU low, VU high, const ChannelTables& tables, size_t c, VU width,
-                               uint8_t* out) {
-  const D64 d;
-  const hn::Half<DU> half;
-  const VU shift = hn::ShiftLeft<2>(width);
-  const V64 word0 = hn::Or(hn::PromoteTo(d, hn::LowerHalf(half, low)),
-                           hn::Shl(hn::PromoteTo(d, hn::LowerHalf(half, high)),
-                                   hn::PromoteTo(d, hn::LowerHalf(half, shift))));
-  const V64 word1 = hn::Or(hn::PromoteTo(d, hn::UpperHalf(half, low)),
-                           hn::Shl(hn::PromoteTo(d, hn::UpperHalf(half, high)),
-                                   hn::PromoteTo(d, hn::UpperHalf(half, shift))));
-#if HWY_TARGET == HWY_AVX3_DL
-  // A channel's mask has as many bits as its word has bytes.
-  uint64_t mask[2];
-  std::memcpy(mask, tables.masks.data() + c, sizeof(mask));
-  _mm512_storeu_si512(out, _mm512_maskz_compress_epi8(mask[0], word0.raw));
-  out += hwy::PopCount(mask[0]);
-  _mm512_storeu_si512(out, _mm512_maskz_compress_epi8(mask[1], word1.raw));
-  return out + hwy::PopCount(mask[1]);
-#else
-  HWY_ALIGN uint64_t words[kLanes];
-  hn::Store(word0, d, words);
-  hn::Store(word1, d, words + kLanes / 2);
-  for (size_t i = 0; i < kLanes; ++i) {
-    std::memcpy(out, &words[i], sizeof(uint64_t));
-    out += tables.widths[c + i];
-  }
-  return out;
-#endif
-}
 
 template <typename Load, Mode kMode, bool kWhole>
 HWY_INLINE uint8_t* EncodeTile(const Group& group, size_t row_channels, size_t c,
@@ -189,49 +157,6 @@ void Encode(const CodedRows& x, ChannelSlice slice, const ChannelTables& tables,
 }
 
 // Values -----------------------------------------------------------------------------------------
-
-// 8 bytes for each lane, the next lane's `*widths` bytes further on.
-template <class D>
-HWY_INLINE hn::Vec<D> LoadWordLanes(const uint8_t*& in, const uint8_t*& widths) {
-  if constexpr (hn::MaxLanes(D()) == 1) {
-    const hn::Repartition<uint8_t, D> bytes;
-    const hn::Vec<D> word = hn::BitCast(D(), hn::LoadU(bytes, in));
-    in += *widths++;
-    return word;
-  } else {
-    using Half = hn::Half<D>;
-    const hn::Vec<Half> lower = LoadWordLanes<Half>(in, widths);
-    return hn::Combine(D(), LoadWordLanes<Half>(in, widths), lower);
-  }
-}
-
-// The reverse of StoreWords; `low` and `high` hold what is not of them in their upper bits. Reads
-// up to kTileBytes.
-HWY_INLINE const uint8_t* LoadWords(const uint8_t* in, const ChannelTables& tables, size_t c,
-                                    VU width, VU& low, VU& high) {
-  const D64 d;
-  const DU d32;
-  const hn::Half<DU> half;
-  const VU shift = hn::ShiftLeft<2>(width);
-  V64 word0, word1;
-#if HWY_TARGET == HWY_AVX3_DL
-  uint64_t mask[2];
-  std::memcpy(mask, tables.masks.data() + c, sizeof(mask));
-  word0.raw = _mm512_maskz_expand_epi8(mask[0], _mm512_loadu_si512(in));
-  in += hwy::PopCount(mask[0]);
-  word1.raw = _mm512_maskz_expand_epi8(mask[1], _mm512_loadu_si512(in));
-  in += hwy::PopCount(mask[1]);
-#else
-  const uint8_t* widths = tables.widths.data() + c;
-  word0 = LoadWordLanes<D64>(in, widths);
-  word1 = LoadWordLanes<D64>(in, widths);
-#endif
-  low = hn::ConcatEven(d32, hn::BitCast(d32, word1), hn::BitCast(d32, word0));
-  word0 = hn::Shr(word0, hn::PromoteTo(d, hn::LowerHalf(half, shift)));
-  word1 = hn::Shr(word1, hn::PromoteTo(d, hn::UpperHalf(half, shift)));
-  high = hn::ConcatEven(d32, hn::BitCast(d32, word1), hn::BitCast(d32, word0));
-  return in;
-}
 
 // Where the values of a group go.
 struct OutGroup {

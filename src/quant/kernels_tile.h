@@ -78,7 +78,7 @@ struct Group {
   uint64_t row_ids[kGroupTokens];
 };
 
-Group GroupAt(const CodedRows& x, size_t first, std::span<const uint32_t> row_ids) {
+inline Group GroupAt(const CodedRows& x, size_t first, std::span<const uint32_t> row_ids) {
   Group group;
   group.count = std::min(kGroupTokens, x.rows.size() - first);
   const size_t row_bytes = x.channels * SizeOf(x.dtype);

@@ -7,9 +7,9 @@
 #include "core/error.h"
 #include "quant/codec.h"
 #include "quant/coders/tiles.h"
-#include "quant/octet.h"
 #include "quant/range.h"
 #include "quant/sections.h"
+#include "quant/symbol_kernels.h"
 #include "quant/uniform.h"
 
 namespace amaq::quant {
@@ -21,60 +21,12 @@ uint8_t ZeroCode(float lo, float step, uint8_t width) {
   return static_cast<uint8_t>(static_cast<int32_t>(code));
 }
 
-// What is added to a code, modulo 2^n, to make it a symbol; and the masks.
-struct Rotation {
-  Rotation(const CodesShape& shape, bool is_relative_to_zero) {
-    for (size_t c = 0; c < shape.widths.size(); ++c) {
-      const uint32_t size = 1u << shape.widths[c];
-      mask.push_back(static_cast<uint8_t>(size - 1));
-      const uint32_t zero = is_relative_to_zero ? shape.zero_codes[c] : size / 2;
-      offset.push_back(static_cast<uint8_t>(size / 2 - zero));
-    }
-  }
-  std::vector<uint8_t> offset, mask;  // [H]
-};
-
-std::vector<uint8_t> SymbolsOfOctets(ByteSpan codes, const CodesShape& shape,
-                                     bool is_relative_to_zero) {
-  const size_t channels = shape.widths.size();
-  const Rotation rotation(shape, is_relative_to_zero);
-  const size_t group_bytes = GroupBytes(shape.widths);
-  std::vector<uint8_t> symbols(shape.rows * channels);
-  std::vector<uint8_t> group(kGroupTokens * channels);
-  for (size_t first = 0; first < shape.rows; first += kGroupTokens) {
-    UnpackGroup(codes.subspan(first / kGroupTokens * group_bytes), shape.widths, group.data());
-    for (size_t k = 0; k < std::min(kGroupTokens, shape.rows - first); ++k) {
-      uint8_t* row = symbols.data() + (first + k) * channels;
-      for (size_t c = 0; c < channels; ++c) {
-        row[c] =
-            static_cast<uint8_t>((group[k * channels + c] + rotation.offset[c]) & rotation.mask[c]);
-      }
-    }
-  }
-  return symbols;
+SymbolChannels ChannelsOf(const CodesShape& shape, bool is_relative_to_zero) {
+  return {shape.widths, is_relative_to_zero ? std::span<const uint8_t>(shape.zero_codes)
+                                            : std::span<const uint8_t>()};
 }
 
-Bytes PackOctets(std::span<const uint8_t> symbols, const CodesShape& shape,
-                 bool is_relative_to_zero) {
-  const size_t channels = shape.widths.size();
-  const Rotation rotation(shape, is_relative_to_zero);
-  const size_t group_bytes = GroupBytes(shape.widths);
-  Bytes codes(shape.CodesBytes());
-  std::vector<uint8_t> group(kGroupTokens * channels);
-  for (size_t first = 0; first < shape.rows; first += kGroupTokens) {
-    std::fill(group.begin(), group.end(), uint8_t{0});
-    for (size_t k = 0; k < std::min(kGroupTokens, shape.rows - first); ++k) {
-      const uint8_t* row = symbols.data() + (first + k) * channels;
-      for (size_t c = 0; c < channels; ++c) {
-        group[k * channels + c] =
-            static_cast<uint8_t>((row[c] - rotation.offset[c]) & rotation.mask[c]);
-      }
-    }
-    PackGroup(group.data(), shape.widths,
-              std::span(codes).subspan(first / kGroupTokens * group_bytes));
-  }
-  return codes;
-}
+const SymbolKernels& KernelsInUse() { return SymbolKernelsFor(ActiveKernelSet().name); }
 
 // Turns the codes of a row of tiles into symbols, in place; `sign` -1: back.
 void RotateTiles(const CodesShape& shape, size_t row, int sign, std::span<uint8_t> values) {
@@ -156,14 +108,20 @@ void FindZeroCodes(const std::vector<Section>& sections, CodesShape* shape) {
 
 std::vector<uint8_t> SymbolsOf(ByteSpan codes, const CodesShape& shape, bool is_relative_to_zero) {
   AMAQ_CHECK(codes.size() == shape.CodesBytes());
-  return shape.has_tiles() ? SymbolsOfTiles(codes, shape, is_relative_to_zero)
-                           : SymbolsOfOctets(codes, shape, is_relative_to_zero);
+  if (shape.has_tiles()) return SymbolsOfTiles(codes, shape, is_relative_to_zero);
+  const SymbolChannels channels = ChannelsOf(shape, is_relative_to_zero);
+  std::vector<uint8_t> symbols(shape.rows * channels.count);
+  KernelsInUse().unpack(codes, channels, {0, channels.count}, shape.rows, symbols.data());
+  return symbols;
 }
 
 Bytes PackSymbols(std::span<const uint8_t> symbols, const CodesShape& shape,
                   bool is_relative_to_zero) {
-  return shape.has_tiles() ? PackTiles(symbols, shape, is_relative_to_zero)
-                           : PackOctets(symbols, shape, is_relative_to_zero);
+  if (shape.has_tiles()) return PackTiles(symbols, shape, is_relative_to_zero);
+  const SymbolChannels channels = ChannelsOf(shape, is_relative_to_zero);
+  Bytes codes(shape.CodesBytes());
+  KernelsInUse().pack(symbols.data(), channels, {0, channels.count}, shape.rows, codes);
+  return codes;
 }
 
 }  // namespace amaq::quant

@@ -48,7 +48,9 @@ HWY_INLINE const uint8_t* UnpackTile(const uint8_t* in, const SymbolChannels& ch
     if (row == 4) shift = hn::Zero(DU());
     // What is of the next codes, above the mask, does not reach below it.
     const VU symbol = hn::And(hn::Add(hn::Shr(parts[row / 4], shift), offset), mask);
-    hn::StoreU(hn::TruncateTo(DByte(), symbol), DByte(), symbols + row * channels.count + c);
+    // Not TruncateTo, which is wrong for AVX3_DL in Highway 1.0.3.
+    hn::StoreU(hn::DemoteTo(DByte(), hn::BitCast(DI(), symbol)), DByte(),
+               symbols + row * channels.count + c);
     shift = hn::Add(shift, width);
   }
   return in;

@@ -64,8 +64,8 @@ TEST_F(EntropyRunTest, AdaptersAreTheSameBytesAndFewerBytesCross) {
 
     EXPECT_TRUE(with == without);
     EXPECT_EQ(packed.sections[SectionKind::kEntropyCodes], 0);
-    // Tiles of its few rows do not shrink by 3 %; tests/quant has messages that do.
-    if (method == "tahquant") continue;
+    // Tiles of so few values do not shrink by 3 %; tests/quant has messages that do.
+    if (method == "group" || method == "tahquant") continue;
     EXPECT_GT(coded.sections[SectionKind::kEntropyCodes], 0);
     EXPECT_GT(coded.sections[SectionKind::kEntropyTables], 0);
     EXPECT_EQ(coded.sections[SectionKind::kEntropyCodes] + coded.sections[SectionKind::kCodes],

@@ -156,7 +156,7 @@ TEST_P(CoderGoldenTest, AChangedCodeDecodesToAnotherValue) {  // negative contro
 INSTANTIATE_TEST_SUITE_P(Files, CoderGoldenTest,
                          ::testing::Values("group", "group_wide", "group_gradient", "tahquant",
                                            "tahquant_gradient", "aqsgd", "amaq_delta"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& test) { return test.param; });
 
 TEST(CoderGoldenFilesTest, EveryFileIsTested) {
   size_t files = 0;

@@ -95,9 +95,10 @@ train::CodedTensor StepDriver::Attach(const at::Tensor& activation,
                                       const std::optional<quant::SampleContext>& samples,
                                       Message* message) {
   const std::span<const uint8_t> widths = widths_.widths();
-  train::CodedTensor coded = coder_.EncodeActivation(
-      activation, segments, widths, samples,
-      widths_.wants_error_dot() ? train::KeepDecoded::kYes : train::KeepDecoded::kNo);
+  const bool keeps = widths_.wants_error_dot() && quant::NeedsCache(options_.cut.method);
+  train::CodedTensor coded =
+      coder_.EncodeActivation(activation, segments, widths, samples,
+                              keeps ? train::KeepDecoded::kYes : train::KeepDecoded::kNo);
   message->tensor = transport::TensorSpec{
       static_cast<uint64_t>(activation.size(0)), static_cast<uint32_t>(activation.size(1)),
       coded.raw_dtype.value_or(DType::kF32), options_.cut.cut, transport::Direction::kForward};
@@ -171,18 +172,13 @@ void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
     const std::vector<double> bits(gradient_widths.begin(), gradient_widths.end());
     pass->result.gradient_bits = quant::Mean(bits);
   }
-  std::optional<DType> raw_dtype;
-  if (is_raw) raw_dtype = message.tensor->dtype;
   if (entropy_.is_used() && !is_raw) {
     entropy_.Restore(coder_.GradientCodes(message.sections, work.plan, gradient_widths),
                      &message.sections);
   }
-  const at::Tensor gradient = coder_.DecodeGradient(
-      message.sections, raw_dtype, work.plan, work.context.num_rows(), gradient_widths,
-      stage_.spec().hidden, stage_.device(), stage_.scalar_type());
+  const at::Tensor gradient = DecodeGradient(work, message, gradient_widths, loss_tokens, pass);
   stage_.Backward(gradient, work.context, std::move(work.saved), models::InputGradient::kNotNeeded,
                   nullptr);
-  Observe(work, message, gradient, gradient_widths, loss_tokens, pass);
 }
 
 std::vector<uint8_t> StepDriver::GradientWidths(const InFlight& work, const Message& message) {
@@ -202,20 +198,25 @@ std::vector<uint8_t> StepDriver::GradientWidths(const InFlight& work, const Mess
   return {widths.begin(), widths.end()};
 }
 
-void StepDriver::Observe(const InFlight& work, const Message& message, const at::Tensor& gradient,
-                         std::span<const uint8_t> gradient_widths, uint64_t loss_tokens,
-                         Pass* pass) {
-  if (!widths_.wants_stats()) return;
+at::Tensor StepDriver::DecodeGradient(const InFlight& work, const Message& message,
+                                      std::span<const uint8_t> widths, uint64_t loss_tokens,
+                                      Pass* pass) {
+  std::optional<DType> raw_dtype;
+  if (message.gate.version == 0) raw_dtype = message.tensor->dtype;
   // No row was quantized (one-token segments, first visits of amaq-delta): nothing to learn from.
   const Bytes* ranges = FindSection(work.coded.sections, SectionKind::kRanges);
-  if (ranges != nullptr && ranges->empty()) return;
+  if (!widths_.wants_stats() || (ranges != nullptr && ranges->empty())) {
+    return coder_.DecodeGradient(message.sections, raw_dtype, work.plan, work.context.num_rows(),
+                                 widths, stage_.spec().hidden, stage_.device(),
+                                 stage_.scalar_type());
+  }
+  const train::ObservedGradient observed =
+      coder_.ObserveGradient({message.sections, raw_dtype, widths, work.plan},
+                             {work.activation, work.coded, work.widths, work.context.segments},
+                             widths_.wants_error_dot(), stage_.device(), stage_.scalar_type());
+  widths_.Observe(observed.stats, loss_tokens);
   pass->is_observed = true;
-  const std::vector<uint32_t>& segments = work.context.segments;
-  widths_.Observe(
-      train::GatherStats(options_.cut,
-                         {work.activation, work.coded, work.widths, segments, gradient,
-                          message.sections, gradient_widths, work.plan, widths_.wants_error_dot()}),
-      loss_tokens);
+  return observed.gradient;
 }
 
 void StepDriver::RunMicroBatches(const std::vector<data::Batch>& micro_batches, Pass* pass) {

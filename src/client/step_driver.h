@@ -104,8 +104,9 @@ class StepDriver {
   void ReceiveBackward(uint64_t loss_tokens, Pass* pass);
   // Widths of the gradient that answers `work`; empty: raw. Checks its version and its echo.
   std::vector<uint8_t> GradientWidths(const InFlight& work, const transport::Message& message);
-  void Observe(const InFlight& work, const transport::Message& message, const at::Tensor& gradient,
-               std::span<const uint8_t> gradient_widths, uint64_t loss_tokens, Pass* pass);
+  // The gradient that the message carries; the gate observes it where it learns.
+  at::Tensor DecodeGradient(const InFlight& work, const transport::Message& message,
+                            std::span<const uint8_t> widths, uint64_t loss_tokens, Pass* pass);
   train::ClipDecision ReceiveNorms(StepResult* result);
   void SendCommit(const Pass& pass, const train::ClipDecision& decision, double learning_rate);
 

@@ -304,37 +304,77 @@ void Decode(const std::vector<Section>& sections, std::span<const uint8_t> width
   DecodeRows(message, widths, out.data(), nullptr, kernels);
 }
 
+namespace {
+
+// The sums over coded rows of a gradient, and what a kernel needs to form them.
+class GateSumming {
+ public:
+  // coded: numbers of the coded rows in the gradient's matrix; activation: may be null.
+  GateSumming(std::span<const uint32_t> coded, const RowPlan& rows, size_t channels,
+              const SentActivation* activation)
+      : x_rows_(coded.begin(), coded.end()), tables_({}, false) {
+    sums_.energy.assign(channels, 0);
+    job_ = {{}, &tables_, nullptr, sums_.energy.data()};
+    if (activation != nullptr) TakeActivation(*activation, rows, channels);
+    job_.x.rows = x_rows_;
+  }
+  GateSumming(const GateSumming&) = delete;
+  GateSumming& operator=(const GateSumming&) = delete;
+
+  const GateSumsJob& job() const { return job_; }
+  GateSums Take() { return std::move(sums_); }
+
+ private:
+  void TakeActivation(const SentActivation& activation, const RowPlan& rows, size_t channels) {
+    const MatrixView& x = activation.x;
+    CheckWidths(activation.widths, x.channels);
+    AMAQ_CHECK(static_cast<size_t>(x.channels) == channels);
+    for (uint32_t& row : x_rows_) {
+      if (!rows.row_ids.empty()) row = rows.row_ids[row];
+      AMAQ_CHECK(int64_t{row} < x.rows);
+    }
+    tables_ = ChannelTables(activation.widths, activation.nested);
+    const Bytes* range_bytes = FindSection(*activation.sections, SectionKind::kRanges);
+    if (range_bytes == nullptr) Throw(Code::kDataLoss, "the message has no ranges section");
+    if (!x_rows_.empty()) SetRanges(ParseRanges(*range_bytes, activation.widths), &tables_);
+    sums_.error_dot.assign(channels, 0);
+    job_.error_dot = sums_.error_dot.data();
+    job_.x = {x.data, x.dtype, channels, {}};
+  }
+
+  GateSums sums_;
+  std::vector<uint32_t> x_rows_;
+  ChannelTables tables_;
+  GateSumsJob job_;
+};
+
+}  // namespace
+
 GateSums DecodeForGate(const std::vector<Section>& sections, std::span<const uint8_t> widths,
                        const RowPlan& rows, int64_t num_rows, const SentActivation* activation,
                        std::span<float> out, const KernelSet* kernels) {
   const auto channels = static_cast<int64_t>(widths.size());
   if (!out.empty()) CheckOut(num_rows, channels, out);
   const CodedMessage message = ReadMessage(sections, widths, rows, num_rows, channels);
-  GateSums sums;
-  sums.energy.assign(widths.size(), 0);
-  ChannelTables tables({}, false);
-  std::vector<uint32_t> x_rows = message.rows;
-  GateSumsJob job{{}, &tables, nullptr, sums.energy.data()};
-  if (activation != nullptr) {
-    const MatrixView& x = activation->x;
-    CheckWidths(activation->widths, x.channels);
-    AMAQ_CHECK(x.channels == channels);
-    for (uint32_t& row : x_rows) {
-      if (!rows.row_ids.empty()) row = rows.row_ids[row];
-      AMAQ_CHECK(int64_t{row} < x.rows);
-    }
-    tables = ChannelTables(activation->widths, activation->nested);
-    const Bytes* range_bytes = FindSection(*activation->sections, SectionKind::kRanges);
-    if (range_bytes == nullptr) Throw(Code::kDataLoss, "the message has no ranges section");
-    if (!x_rows.empty()) SetRanges(ParseRanges(*range_bytes, activation->widths), &tables);
-    sums.error_dot.assign(widths.size(), 0);
-    job.error_dot = sums.error_dot.data();
-    job.x = {x.data, x.dtype, widths.size(), {}};
-  }
-  job.x.rows = x_rows;
+  GateSumming summing(message.rows, rows, widths.size(), activation);
   if (!out.empty()) WriteSinkRows(message, rows, widths.size(), out);
-  DecodeRows(message, widths, out.data(), &job, kernels);
-  return sums;
+  DecodeRows(message, widths, out.data(), &summing.job(), kernels);
+  return summing.Take();
+}
+
+GateSums SumForGate(const MatrixView& gradient, const RowPlan& rows,
+                    const SentActivation* activation) {
+  const std::vector<uint32_t> coded = NumbersOfCodedRows(rows, gradient.rows);
+  const auto channels = static_cast<size_t>(gradient.channels);
+  GateSumming summing(coded, rows, channels, activation);
+  RowReader reader(gradient);
+  for (size_t i = 0; i < coded.size(); ++i) {
+    const std::span<const float> g = reader.Row(coded[i]);
+    for (size_t c = 0; c < channels; ++c) {
+      AddToSums(summing.job(), summing.job().x.rows[i], c, g[c]);
+    }
+  }
+  return summing.Take();
 }
 
 std::vector<Section> EncodeRaw(const MatrixView& x, DType dtype) {

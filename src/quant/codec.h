@@ -89,6 +89,10 @@ struct GateSums {
 GateSums DecodeForGate(const std::vector<Section>& sections, std::span<const uint8_t> widths,
                        const RowPlan& rows, int64_t num_rows, const SentActivation* activation,
                        std::span<float> out, const KernelSet* kernels = nullptr);
+// The same sums of a gradient that is at hand, because it crossed raw. Errors: none but those of
+// the activation's message.
+GateSums SumForGate(const MatrixView& gradient, const RowPlan& rows,
+                    const SentActivation* activation);
 
 // A tensor as it is, in `dtype` (fp32, bf16, fp16): one kRaw section. Values beyond fp16 saturate.
 // Errors: NonFiniteError.

@@ -85,6 +85,9 @@ struct GateSumsJob {
   double* energy;     // [H] += g * g
 };
 
+// What one decoded element of the gradient adds; row: of the activation.
+void AddToSums(const GateSumsJob& job, uint32_t row, size_t channel, float gradient);
+
 struct KernelSet {
   std::string_view name;
   // Widens lo and hi ([H], finite or infinite) to the slice's values. False: one of them may not be

@@ -75,19 +75,6 @@ bool IsClipped(float x, const ChannelTables& tables, size_t c) {
   return t < -0.5f || t > tables.largest[c] + 0.5f;
 }
 
-void AddSums(const GateSumsJob& job, uint32_t row, size_t c, float gradient) {
-  const double g = gradient;
-  job.energy[c] += g * g;
-  if (job.error_dot == nullptr) return;
-  const ChannelTables& tables = *job.tables;
-  const float x = Value(job.x, row, c);
-  if (IsClipped(x, tables, c)) return;
-  const auto code = static_cast<float>(CodeOf(x, tables, c, {}, 0));
-  const float x_hat = Dequantize(code, tables.lo[c], tables.step[c]);
-  const double error = static_cast<double>(x_hat) - static_cast<double>(x);
-  job.error_dot[c] += g * error;
-}
-
 void Decode(const CodeView& codes, ChannelSlice slice, const ChannelTables& tables,
             const DecodedRows& out, const GateSumsJob* sums) {
   const size_t channels = slice.end - slice.begin;
@@ -102,13 +89,26 @@ void Decode(const CodeView& codes, ChannelSlice slice, const ChannelTables& tabl
         const auto code = static_cast<float>(group[k * channels + c - slice.begin]);
         const float value = Dequantize(code, tables.lo[c], tables.step[c]);
         if (out.data != nullptr) out.data[out.rows[first + k] * out.channels + c] = value;
-        if (sums != nullptr) AddSums(*sums, sums->x.rows[first + k], c, value);
+        if (sums != nullptr) AddToSums(*sums, sums->x.rows[first + k], c, value);
       }
     }
   }
 }
 
 }  // namespace
+
+void AddToSums(const GateSumsJob& job, uint32_t row, size_t c, float gradient) {
+  const double g = gradient;
+  job.energy[c] += g * g;
+  if (job.error_dot == nullptr) return;
+  const ChannelTables& tables = *job.tables;
+  const float x = Value(job.x, row, c);
+  if (IsClipped(x, tables, c)) return;
+  const auto code = static_cast<float>(CodeOf(x, tables, c, {}, 0));
+  const float x_hat = Dequantize(code, tables.lo[c], tables.step[c]);
+  const double error = static_cast<double>(x_hat) - static_cast<double>(x);
+  job.error_dot[c] += g * error;
+}
 
 KernelSet ScalarKernelSet() { return {"scalar", ExtremesOf, Encode, Decode}; }
 

@@ -98,12 +98,6 @@ ColumnExtremes MaeExtremes(Column column, uint32_t width) {
   return best;
 }
 
-bool IsClipped(float value, float lo, float step, uint32_t width) {
-  if (step == 0) return false;
-  const double code = std::nearbyint((static_cast<double>(value) - lo) / step);
-  return code < 0 || code > LargestCode(width);
-}
-
 DelayedRanges::DelayedRanges(double margin, double max_clipped)
     : margin_(margin), max_clipped_(max_clipped) {
   if (!(margin >= 1 && margin <= 100) || !(max_clipped >= 0 && max_clipped <= 1)) {

@@ -77,9 +77,6 @@ struct RangeChoice {
   DelayedRanges* delayed = nullptr;  // of kDelayed; null: the message's own extremes
 };
 
-// The value's code would lie outside 0...2^width - 1: its error is the clip's, not the rounding's.
-bool IsClipped(float value, float lo, float step, uint32_t width);
-
 // minmax and absmax need a message's own extremes only.
 inline bool LooksBeyondExtremes(Range mode) {
   return mode != Range::kMinMax && mode != Range::kAbsMax;

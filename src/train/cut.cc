@@ -4,21 +4,28 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/check.h"
 #include "core/rng.h"
 #include "io/scratch_file.h"
-#include "quant/range_modes.h"
 #include "tensor/bridge.h"
+#include "train/cut_rows.h"
 
 namespace amaq::train {
-namespace {
 
-// The codec reads fp32, bf16 and fp16; fp64 (tests) is narrowed.
 at::Tensor CodecInput(const at::Tensor& x) {
   return tensor::OnHost(x.scalar_type() == at::kDouble ? x.to(at::kFloat) : x);
 }
+
+at::Tensor SpreadRows(const at::Tensor& rows, const GradientRows& plan, int64_t num_rows,
+                      at::Device device, at::ScalarType type) {
+  at::Tensor out =
+      at::zeros({num_rows, rows.size(1)}, at::TensorOptions().dtype(type).device(device));
+  out.index_copy_(0, tensor::FromRows(plan.rows, device), rows.to(device, type));
+  return out;
+}
+
+namespace {
 
 // The cache's place on disk.
 class ScratchStorage final : public quant::CacheStorage {
@@ -124,9 +131,7 @@ at::Tensor CutCoder::DecodeGradient(const std::vector<Section>& sections,
   at::Tensor sent = tensor::EmptyFloats(sent_rows, channels);
   gradient_->Decode(sections, raw_dtype, {.widths = widths, .rows = {plan.sink_rows, plan.rows}},
                     sent_rows, channels, tensor::Floats(sent));
-  at::Tensor out = at::zeros({num_rows, channels}, at::TensorOptions().dtype(type).device(device));
-  out.index_copy_(0, tensor::FromRows(plan.rows, device), sent.to(device, type));
-  return out;
+  return SpreadRows(sent, plan, num_rows, device, type);
 }
 
 quant::CodesShape CutCoder::ActivationCodes(
@@ -160,91 +165,6 @@ void CutCoder::KeepSteps(uint64_t step) {
 }
 void CutCoder::TakeBackStep(uint64_t step) {
   for (quant::Coder* coder : {activation_.get(), gradient_.get()}) coder->TakeBack({step, 0, 0});
-}
-
-namespace {
-
-// Rows of the gradient that crossed and are not sinks, as rows of the micro-batch.
-std::vector<uint32_t> CodedRows(const GradientRows& plan) {
-  std::vector<uint32_t> rows;
-  size_t next_sink = 0;
-  for (uint32_t i = 0; i < plan.rows.size(); ++i) {
-    if (next_sink < plan.sink_rows.size() && plan.sink_rows[next_sink] == i) {
-      ++next_sink;
-    } else {
-      rows.push_back(plan.rows[i]);
-    }
-  }
-  return rows;
-}
-
-// R_c: of the ranges that were sent, or of x itself when it was sent raw.
-std::vector<double> ChannelRanges(const CutOptions& options, const StatsInput& input,
-                                  std::span<const float> x, size_t channels) {
-  if (!input.coded.raw_dtype) return SentRanges(input.coded.sections, input.widths);
-  std::vector<double> range(channels, 0);
-  std::vector<float> low(channels, INFINITY);
-  std::vector<float> high(channels, -INFINITY);
-  const std::vector<uint32_t> sinks = SinkRows(input.segments, options.sink_tokens);
-  for (uint32_t row = 0; row < input.segments.back(); ++row) {
-    if (std::binary_search(sinks.begin(), sinks.end(), row)) continue;
-    for (size_t c = 0; c < channels; ++c) {
-      const float value = x[row * channels + c];
-      low[c] = std::min(low[c], value);
-      high[c] = std::max(high[c], value);
-    }
-  }
-  for (size_t c = 0; c < channels; ++c) {
-    if (high[c] > low[c]) range[c] = static_cast<double>(high[c]) - low[c];
-  }
-  return range;
-}
-
-}  // namespace
-
-quant::ChannelStats GatherStats(const CutOptions& options, const StatsInput& input) {
-  const at::Tensor x_host = tensor::OnHost(input.x.to(at::kFloat));
-  const at::Tensor gradient_host = tensor::OnHost(input.gradient.to(at::kFloat));
-  const std::span<const float> x = tensor::Floats(x_host);
-  const std::span<const float> gradient = tensor::Floats(gradient_host);
-  const auto channels = static_cast<size_t>(input.x.size(1));
-  const std::vector<uint32_t> rows = CodedRows(input.plan);
-
-  quant::ChannelStats stats;
-  stats.range = ChannelRanges(options, input, x, channels);
-  stats.gradient_energy.assign(channels, 0);
-  for (const uint32_t row : rows) {
-    for (size_t c = 0; c < channels; ++c) {
-      const double value = gradient[row * channels + c];
-      stats.gradient_energy[c] += value * value;
-    }
-  }
-  if (FindSection(input.gradient_sections, SectionKind::kRaw) == nullptr) {
-    const quant::DecodedRanges sent =
-        quant::ReadRanges(input.gradient_sections, input.gradient_widths);
-    const double share = options.gradient_rounding == quant::Rounding::kStochastic ? 6 : 12;
-    for (size_t c = 0; c < channels; ++c) {
-      const double noise = static_cast<double>(rows.size()) * sent.step[c] * sent.step[c] / share;
-      stats.gradient_energy[c] = std::max(0.0, stats.gradient_energy[c] - noise);
-    }
-  }
-  if (!input.wants_error_dot) return stats;
-  stats.error_dot.assign(channels, 0);
-  if (input.coded.raw_dtype) return stats;
-  const std::span<const float> decoded =
-      tensor::Floats(static_cast<const at::Tensor&>(input.coded.decoded));
-  const quant::DecodedRanges sent = quant::ReadRanges(input.coded.sections, input.widths);
-  for (const uint32_t row : rows) {
-    for (size_t c = 0; c < channels; ++c) {
-      const size_t i = row * channels + c;
-      // Ranges of differences say nothing of x; no row of theirs is left out.
-      const bool is_of_x = !quant::NeedsCache(options.method);
-      if (is_of_x && quant::IsClipped(x[i], sent.lo[c], sent.step[c], input.widths[c])) continue;
-      stats.error_dot[c] += static_cast<double>(gradient[i]) *
-                            (static_cast<double>(decoded[i]) - static_cast<double>(x[i]));
-    }
-  }
-  return stats;
 }
 
 }  // namespace amaq::train

@@ -2,8 +2,8 @@
 #define AMAQ_TRAIN_CUT_H_
 
 // What both parties must agree on about a cut: which rows cross, at which widths, and which coders
-// turn a tensor into sections and back (quant/coder.h). Also the per-channel sums that the gate
-// learns from. No network here.
+// turn a tensor into sections and back (quant/coder.h). Also what the gate learns from. No network
+// here.
 // Thread-compatible. Source: design "The wire" sections 2 and 3, AMAQ page sections 3, 4 and 6.
 
 #include <cstdint>
@@ -70,6 +70,25 @@ struct CodedTensor {
 };
 enum class KeepDecoded { kNo, kYes };
 
+// An activation as its sender knows it: x as it was sent from, and its message.
+struct SentActivation {
+  const at::Tensor& x;
+  const CodedTensor& coded;  // with `decoded` where an error_dot is wanted and NeedsCache(method)
+  std::span<const uint8_t> widths;
+  std::span<const uint32_t> segments;
+};
+// The message of the gradient that answers it.
+struct GradientMessage {
+  const std::vector<Section>& sections;
+  std::optional<DType> raw_dtype;
+  std::span<const uint8_t> widths;
+  const GradientRows& plan;
+};
+struct ObservedGradient {
+  at::Tensor gradient;
+  quant::ChannelStats stats;  // of the rows that are coded in the gradient's message
+};
+
 // The coders of both directions of a cut, with what they remember. Lane-bound.
 class CutCoder {
  public:
@@ -104,31 +123,23 @@ class CutCoder {
   quant::CodesShape GradientCodes(const std::vector<Section>& sections, const GradientRows& plan,
                                   std::span<const uint8_t> widths) const;
 
+  // The same with what the gate learns from the micro-batch; its sums are formed as the codes are
+  // read. Methods that learn nothing have no such sums. error_dot: only if wanted.
+  ObservedGradient ObserveGradient(const GradientMessage& message, const SentActivation& sent,
+                                   bool wants_error_dot, at::Device device, at::ScalarType type);
+
   // The steps before `step` are applied / the attempt of `step` under way leaves no trace.
   void KeepSteps(uint64_t step);
   void TakeBackStep(uint64_t step);
 
  private:
+  quant::GateSums DecodeAndSum(const GradientMessage& message, const SentActivation& sent,
+                               bool wants_error_dot, at::Tensor* rows) const;
+
   const CutOptions options_;
   const std::unique_ptr<quant::Coder> activation_;
   const std::unique_ptr<quant::Coder> gradient_;
 };
-
-// What the gate learns from one micro-batch: x the activation as it was sent from, coded its
-// message (decoded where wants_error_dot), gradient the decoded one with its sections (for its
-// rounding noise).
-struct StatsInput {
-  const at::Tensor& x;
-  const CodedTensor& coded;
-  std::span<const uint8_t> widths;
-  std::span<const uint32_t> segments;
-  const at::Tensor& gradient;
-  const std::vector<Section>& gradient_sections;
-  std::span<const uint8_t> gradient_widths;
-  const GradientRows& plan;
-  bool wants_error_dot;
-};
-quant::ChannelStats GatherStats(const CutOptions& options, const StatsInput& input);
 
 }  // namespace amaq::train
 

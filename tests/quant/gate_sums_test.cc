@@ -75,6 +75,19 @@ TEST(GateSumsTest, WithoutAnActivationThereIsTheEnergyOnly) {
   EXPECT_TRUE(sums.error_dot.empty());
 }
 
+TEST(GateSumsTest, OfAGradientAtHandAreThoseOfItsMessage) {
+  const Messages m(false);
+  Matrix g = m.g;
+  Decode(m.gradient, m.widths, m.plan(), m.g.rows, kChannels, g.values);
+  const SentActivation activation{m.x.view(), &m.activation, m.widths, false};
+  for (const SentActivation* known : {&activation, static_cast<const SentActivation*>(nullptr)}) {
+    const GateSums coded = DecodeForGate(m.gradient, m.widths, m.plan(), m.g.rows, known, {});
+    const GateSums sums = SumForGate(g.view(), m.plan(), known);
+    EXPECT_EQ(sums.energy, coded.energy);
+    EXPECT_EQ(sums.error_dot, coded.error_dot);
+  }
+}
+
 TEST(GateSumsTest, RowsThatWereClippedCountInTheEnergyOnly) {
   Messages m(false);
   EncodeOptions clipping;

@@ -130,14 +130,6 @@ TEST(RangeModesTest, ANonFiniteValueIsNamedInEveryMode) {
   }
 }
 
-TEST(RangeModesTest, AValueIsClippedExactlyWhereItsCodeWouldLieOutside) {
-  EXPECT_FALSE(IsClipped(-0.4f, 0, 1, 2));  // code 0, an ordinary rounding error
-  EXPECT_TRUE(IsClipped(-0.6f, 0, 1, 2));
-  EXPECT_FALSE(IsClipped(3.4f, 0, 1, 2));
-  EXPECT_TRUE(IsClipped(3.6f, 0, 1, 2));
-  EXPECT_FALSE(IsClipped(99, 0, 0, 2)) << "a constant channel";
-}
-
 Extremes Of(float lo, float hi) {
   Extremes extremes(1);
   extremes.lo[0] = lo;

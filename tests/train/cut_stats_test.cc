@@ -37,8 +37,10 @@ CutOptions WithRange(quant::Range range) {
   return options;
 }
 
+// With tails, so that clipping serves.
 at::Tensor StatsActivation(double scale = 3) {
-  at::Tensor x = NamedTensor("x", 90, kStatsChannels, scale, at::kFloat);
+  const at::Tensor uniform = NamedTensor("x", 90, kStatsChannels, 1, at::kFloat);
+  at::Tensor x = uniform * uniform * uniform * scale;
   x.select(1, 2).fill_(1.5);  // a constant channel
   return x;
 }
@@ -162,18 +164,18 @@ TEST(ObserveGradientTest, TheGradientIsTheDecodedOne) {
   }
 }
 
-struct BruteForce {
+struct ErrorDotSums {
   std::vector<double> error_dot = std::vector<double>(kStatsChannels, 0);
   uint64_t clipped = 0;
 };
 
 // A value counts as clipped where its code would lie outside; not a constant channel's.
-BruteForce BruteForceErrorDot(StatsCase& c, bool leaves_out_clipped) {
+ErrorDotSums BruteForceErrorDot(StatsCase& c, bool leaves_out_clipped) {
   const at::Tensor decoded =
       c.coder.DecodeActivation(c.coded.sections, c.coded.raw_dtype, kStatsSegments, c.widths,
                                kStatsChannels, at::kCPU, at::kFloat);
   const quant::DecodedRanges sent = quant::ReadRanges(c.coded.sections, c.widths);
-  BruteForce sums;
+  ErrorDotSums sums;
   for (const uint32_t row : SummedRows()) {
     for (size_t channel = 0; channel < kStatsChannels; ++channel) {
       const double step = sent.step[channel];
@@ -195,7 +197,7 @@ TEST(ObserveGradientTest, ErrorDotIsTheGradientTimesTheErrorOfTheCodedRowsThatWe
         quant::Range::kDelayed}) {
     SCOPED_TRACE(static_cast<uint32_t>(range));
     StatsCase c(WithRange(range));
-    const BruteForce expected = BruteForceErrorDot(c, /*leaves_out_clipped=*/true);
+    const ErrorDotSums expected = BruteForceErrorDot(c, /*leaves_out_clipped=*/true);
 
     const quant::ChannelStats stats = c.Gather();
 
@@ -204,12 +206,18 @@ TEST(ObserveGradientTest, ErrorDotIsTheGradientTimesTheErrorOfTheCodedRowsThatWe
       EXPECT_NEAR(stats.error_dot[channel], expected.error_dot[channel], 1e-13) << channel;
     }
     EXPECT_GT(std::abs(expected.error_dot[0]), 1e-3) << "or the comparison means nothing";
-    EXPECT_EQ(stats.error_dot[2], 0) << "a constant channel has no error";
+    if (range != quant::Range::kAbsMax) {
+      EXPECT_EQ(stats.error_dot[2], 0) << "a constant channel has no error";
+    }
     const bool clips = quant::LooksBeyondExtremes(range);
-    EXPECT_EQ(expected.clipped > 10, clips) << expected.clipped;
+    EXPECT_EQ(expected.clipped > 0, clips) << expected.clipped;
     if (clips) {  // negative control: the clipped ones would be seen
-      const BruteForce all = BruteForceErrorDot(c, /*leaves_out_clipped=*/false);
-      EXPECT_GT(std::abs(all.error_dot[0] - stats.error_dot[0]), 1e-3);
+      const ErrorDotSums all = BruteForceErrorDot(c, /*leaves_out_clipped=*/false);
+      double seen = 0;
+      for (size_t channel = 0; channel < kStatsChannels; ++channel) {
+        seen += std::abs(all.error_dot[channel] - stats.error_dot[channel]);
+      }
+      EXPECT_GT(seen, 0.01);
     }
     ExpectNear(stats.gradient_energy, BruteForceEnergy(c, 6));
   }
@@ -220,7 +228,7 @@ TEST(ObserveGradientTest, ErrorDotOfNestedCodesIsThatOfAllCodedRows) {
   CutOptions options;
   options.nested = true;
   StatsCase c(options);
-  const BruteForce expected = BruteForceErrorDot(c, /*leaves_out_clipped=*/false);
+  const ErrorDotSums expected = BruteForceErrorDot(c, /*leaves_out_clipped=*/false);
 
   const quant::ChannelStats stats = c.Gather();
 
@@ -237,7 +245,7 @@ TEST(ObserveGradientTest, ErrorDotOfARawGradientIsThatOfACodedOne) {
   raw.wire_dtype = DType::kF32;
   c.TakeGradient(CutCoder(raw).EncodeGradient(crossed, c.plan, {}, {3, 0}));
   ASSERT_TRUE(c.gradient_raw_dtype);
-  const BruteForce expected = BruteForceErrorDot(c, /*leaves_out_clipped=*/true);
+  const ErrorDotSums expected = BruteForceErrorDot(c, /*leaves_out_clipped=*/true);
 
   const quant::ChannelStats stats = c.Gather();
 

@@ -173,8 +173,9 @@ class Run {
                            config_.train.per_device_train_batch_size, config_.data.shuffle,
                            config_.train.seed});
     max_steps_ = MaxSteps(config_.train, sampler.batches_per_epoch());
+    const uint64_t units = train::NumUnits(CutOptionsOf(config_), model.spec.hidden);
     const auto widths =
-        quant::MakeWidthPolicy(WidthConfigOf(config_, max_steps_), model.spec.hidden);
+        quant::MakeWidthPolicy(WidthConfigOf(config_, max_steps_), static_cast<int64_t>(units));
     last_phase_ = widths->phase();
     reply_ = link_.Open(OpenRequestOf(config_, RunId(),
                                       models::FingerprintOf(model, config_.split.client_blocks),
@@ -337,7 +338,8 @@ class Run {
     progress_.Say(StrCat("widths frozen after step ", totals_.steps, ": mean ",
                          Fixed(report.mean_bits, 3), " bits, spread ",
                          Fixed(report.widths_spread, 3), ", correlation with the optimum ",
-                         Fixed(report.widths_correlation, 3), "; channels: ", histogram));
+                         Fixed(report.widths_correlation, 3), "; ",
+                         config_.quant.axis == "token" ? "positions: " : "channels: ", histogram));
   }
 
   void MaybeSaveAndEvaluate(StepDriver& driver, models::Stage& stage) {

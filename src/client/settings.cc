@@ -54,6 +54,7 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
   cut.range_percentile = config.quant.range_percentile;
   cut.range_margin = config.quant.range_margin;
   cut.range_max_clipped = config.quant.range_max_clipped;
+  if (config.quant.axis == "token") cut.positions = config.data.max_length;
   cut.sink_tokens = config.quant.sink_tokens;
   cut.nested = config.quant.nested;
   cut.gradient_is_own = gradient.bits == "own";
@@ -136,6 +137,8 @@ transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const s
   request.quant.b_start = config.quant.b_start;
   request.quant.target_bits = config.quant.target_bits;
   request.quant.range = config.quant.range;
+  request.quant.axis = config.quant.axis;
+  request.quant.positions = CutOptionsOf(config).positions;
   request.quant.sink_tokens = config.quant.sink_tokens;
   request.quant.gradient_bits = config.quant.gradient.bits;
   request.quant.gradient_bits_offset = config.quant.gradient.bits_offset;

@@ -5,7 +5,6 @@
 
 #include "core/bytes.h"
 #include "core/error.h"
-#include "quant/gate.h"
 #include "tensor/bridge.h"
 #include "train/supervision.h"
 
@@ -169,8 +168,7 @@ void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
   const std::vector<uint8_t> gradient_widths = GradientWidths(work, message);
   decoded_version_ = message.gate.version;
   if (!is_raw) {
-    const std::vector<double> bits(gradient_widths.begin(), gradient_widths.end());
-    pass->result.gradient_bits = quant::Mean(bits);
+    pass->result.gradient_bits = train::MeanGradientWidth(options_.cut, gradient_widths, work.plan);
   }
   if (entropy_.is_used() && !is_raw) {
     entropy_.Restore(coder_.GradientCodes(message.sections, work.plan, gradient_widths),

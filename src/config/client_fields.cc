@@ -171,6 +171,12 @@ FieldList QuantFields(QuantConfig* c) {
        .min = 0,
        .max = kMaxSteps,
        .unit = "steps"},
+      {.key = "quant.axis",
+       .target = &c->axis,
+       .help = "What a width belongs to: a channel, or a token's position in its sequence "
+               "(data.max_length of them, later ones have the last one's; methods fixed, linear, "
+               "waterfill and amaq).",
+       .names = "channel token"},
       {.key = "quant.range",
        .target = &c->range,
        .help = "A channel's range within a message: its minimum and maximum, +- the largest "

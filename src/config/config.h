@@ -70,6 +70,7 @@ struct QuantConfig {
   std::string schedule = "cosine";  // cosine | linear | constant
   double adapt_ratio = 0.15;        // of all optimizer steps
   uint64_t adapt_steps = 0;         // overrides adapt_ratio when > 0
+  std::string axis = "channel";     // channel | token
   std::string range = "minmax";     // minmax | absmax | percentile | mae | delayed
   double range_percentile = 99.5;   // percentile
   double range_margin = 1.1;        // delayed

@@ -123,6 +123,22 @@ void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
   }
 }
 
+void CheckTokenAxis(const ClientConfig& config, const Provenance& provenance) {
+  const QuantConfig& q = config.quant;
+  if (q.axis != "token") return;
+  const auto refuse = [&](std::string_view key, const std::string& value) {
+    Refuse(provenance, {key, "quant.axis"}, "quant.axis: token does not go with ", key, ": ",
+           value);
+  };
+  const bool has_tokens =
+      q.method == "fixed" || q.method == "linear" || q.method == "waterfill" || q.method == "amaq";
+  if (!has_tokens) refuse("quant.method", q.method);
+  if (q.range == "delayed") refuse("quant.range", q.range);
+  if (q.nested) refuse("quant.nested", "true");
+  if (q.gradient.bits == "own") refuse("quant.gradient.bits", q.gradient.bits);
+  if (config.wire.entropy != "off") refuse("wire.entropy", config.wire.entropy);
+}
+
 void CheckData(const DataConfig& data, const Provenance& provenance) {
   const bool has_prompt = !data.prompt_template.empty();
   const bool has_completion = !data.completion_template.empty();
@@ -171,6 +187,7 @@ void ValidateFields(const FieldList& fields, const Provenance& provenance) {
 
 void ValidateRelations(const ClientConfig& config, const Provenance& provenance) {
   CheckWidths(config.quant, provenance);
+  CheckTokenAxis(config, provenance);
   CheckData(config.data, provenance);
   CheckLora(config.lora, provenance);
   const TrainConfig& train = config.train;

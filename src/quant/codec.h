@@ -89,8 +89,7 @@ struct GateSums {
 GateSums DecodeForGate(const std::vector<Section>& sections, std::span<const uint8_t> widths,
                        const RowPlan& rows, int64_t num_rows, const SentActivation* activation,
                        std::span<float> out, const KernelSet* kernels = nullptr);
-// The same sums of a gradient that is at hand, because it crossed raw. Errors: none but those of
-// the activation's message.
+// The same sums of a gradient that was decoded before. Errors: those of the activation's message.
 GateSums SumForGate(const MatrixView& gradient, const RowPlan& rows,
                     const SentActivation* activation);
 

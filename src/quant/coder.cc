@@ -15,12 +15,28 @@ void CheckGroupSize(uint32_t group_size) {
   }
 }
 
+void CheckTokenAxis(const CoderConfig& config) {
+  if (!HasTokenAxis(config.method)) {
+    Throw(Code::kInvalidArgument,
+          "quant.axis: token gives widths to token positions, quant.method ",
+          MethodName(config.method), " has none to give");
+  }
+  if (config.nested || config.range == Range::kDelayed) {
+    Throw(Code::kInvalidArgument, "quant.axis: token does not go with ",
+          config.nested ? "quant.nested" : "quant.range: delayed, which predicts channels");
+  }
+}
+
 std::unique_ptr<Coder> MakeMethodCoder(const CoderConfig& config, TensorKind kind,
                                        std::unique_ptr<CacheStorage> storage) {
   EncodeOptions uniform;
   uniform.range = config.range;
   uniform.range_percentile = config.range_percentile;
   uniform.nested = config.nested && kind == TensorKind::kActivation;
+  if (config.axis == Axis::kToken) {
+    CheckTokenAxis(config);
+    return MakeTokenCoder(config.wire_dtype, uniform);
+  }
   switch (config.method) {
     case Method::kGroup:
       CheckGroupSize(config.group_size);
@@ -57,6 +73,13 @@ std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
   std::unique_ptr<Coder> coder = MakeMethodCoder(config, kind, std::move(storage));
   if (config.range != Range::kDelayed) return coder;
   return MakeDelayedCoder(std::move(coder), {config.range_margin, config.range_max_clipped});
+}
+
+GateSums Coder::DecodeForGate(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
+                              const MessageContext& context, int64_t num_rows, int64_t channels,
+                              const SentActivation* activation, std::span<float> out) {
+  Decode(sections, raw_dtype, context, num_rows, channels, out);
+  return SumForGate({out.data(), DType::kF32, num_rows, channels}, context.rows, activation);
 }
 
 CodedMatrix StatelessCoder::Encode(const MatrixView& x, const MessageContext& context,

@@ -31,6 +31,7 @@ struct CoderConfig {
   Method method = Method::kAmaq;
   DType wire_dtype = DType::kBF16;  // of a message without widths
   Range range = Range::kMinMax;     // uniform methods
+  Axis axis = Axis::kChannel;       // kToken: methods of HasTokenAxis
   uint32_t group_size = 64;         // group: channels that share a range
   uint64_t cache_bytes = 0;         // aqsgd, amaq-delta: of the cached samples
   bool nested = false;              // uniform activations: codes made at 8 bits (codec.h)
@@ -50,8 +51,9 @@ struct SampleContext {
 };
 
 struct MessageContext {
-  std::span<const uint8_t> widths = {};  // [H]; empty: raw
+  std::span<const uint8_t> widths = {};  // [H], axis token: one a position; empty: raw
   RowPlan rows = {};
+  std::span<const uint32_t> positions = {};  // axis token: of each row in its segment
   Rounding rounding = Rounding::kNearestEven;
   uint64_t rounding_key = 0;                  // StochasticRoundingKey(...)
   std::optional<SampleContext> samples = {};  // nullopt: not training, nothing is remembered
@@ -84,6 +86,14 @@ class Coder {
   virtual CodesShape ShapeOf(const std::vector<Section>& sections, const MessageContext& context,
                              int64_t num_rows) const = 0;
 
+  // Decode of a gradient with the gate's sums (codec.h) over its coded rows. activation: what the
+  // gradient answers, coded by widths of channels, or nullptr. A coder whose codes can be summed as
+  // they are read does so.
+  virtual GateSums DecodeForGate(const std::vector<Section>& sections,
+                                 std::optional<DType> raw_dtype, const MessageContext& context,
+                                 int64_t num_rows, int64_t channels,
+                                 const SentActivation* activation, std::span<float> out);
+
   // The messages of the places before `place` count: what they changed will not be taken back.
   virtual void Keep(const MessagePlace& /*place*/) {}
   // Of what it remembers: equal at sender and receiver after the same messages.
@@ -94,7 +104,8 @@ class Coder {
 
 // storage: where cached samples lie; used by the methods of NeedsCache alone, for activations.
 // Errors: kInvalidArgument for a group_size that is not a multiple of 8 in [32, 128], a margin or
-// share outside those of DelayedRanges, or a cache that is needed but has no storage.
+// share outside those of DelayedRanges, a cache that is needed but has no storage, or axis token
+// with a method, a range (delayed) or an option (nested) that it does not go with.
 std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
                                  std::unique_ptr<CacheStorage> storage);
 

@@ -38,6 +38,12 @@ std::optional<Range> ParseRange(std::string_view name) {
   return Find(kRanges, name);
 }
 
+std::optional<Axis> ParseAxis(std::string_view name) {
+  static constexpr std::array<std::pair<Axis, std::string_view>, 2> kAxes = {
+      {{Axis::kChannel, "channel"}, {Axis::kToken, "token"}}};
+  return Find(kAxes, name);
+}
+
 std::optional<TargetSchedule> ParseSchedule(std::string_view name) {
   static constexpr std::array<std::pair<TargetSchedule, std::string_view>, 3> kSchedules = {
       {{TargetSchedule::kCosine, "cosine"},

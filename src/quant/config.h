@@ -25,6 +25,8 @@ enum class Method : uint32_t {
   kAmaqDelta = 9,
 };
 enum class Range : uint32_t { kMinMax = 1, kAbsMax = 2, kPercentile = 3, kMae = 4, kDelayed = 5 };
+// What a width belongs to: a channel, or a token's position in its sequence (token_axis.h).
+enum class Axis : uint32_t { kChannel = 1, kToken = 2 };
 enum class Rounding : uint32_t { kNearestEven = 1, kStochastic = 2 };
 enum class TargetSchedule : uint32_t { kCosine = 1, kLinear = 2, kConstant = 3 };
 enum class GateUpdate : uint32_t { kNewton = 1, kAdam = 2 };
@@ -37,11 +39,18 @@ enum class GatePenalty : uint32_t { kHinge = 1, kMean = 2, kDual = 3 };  // adam
 std::string_view MethodName(Method method);
 std::optional<Method> ParseMethod(std::string_view name);
 std::optional<Range> ParseRange(std::string_view name);
+std::optional<Axis> ParseAxis(std::string_view name);
 std::optional<TargetSchedule> ParseSchedule(std::string_view name);
 // Does it remember what it sent of each sample?
 inline bool NeedsCache(Method method) {
   return method == Method::kAqsgd || method == Method::kAmaqDelta;
 }
+// Can its widths belong to token positions?
+inline bool HasTokenAxis(Method method) {
+  return method == Method::kFixed || method == Method::kLinear || method == Method::kWaterfill ||
+         method == Method::kAmaq;
+}
+
 // The widths of the forward tensor over the run.
 struct WidthConfig {
   Method method = Method::kAmaq;

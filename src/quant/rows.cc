@@ -76,6 +76,7 @@ GradientRows PlanGradientRows(std::span<const uint32_t> segments,
         plan.sink_rows.push_back(static_cast<uint32_t>(plan.rows.size()));
       }
       plan.rows.push_back(row);
+      plan.positions.push_back(row - segments[s]);
     }
   }
   return plan;

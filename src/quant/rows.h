@@ -20,7 +20,8 @@ std::vector<uint32_t> SinkRows(std::span<const uint32_t> segments, uint32_t sink
 // supervised row.
 struct GradientRows {
   std::vector<uint32_t> rows;       // ascending rows of the micro-batch
-  std::vector<uint32_t> sink_rows;  // positions within `rows`
+  std::vector<uint32_t> sink_rows;  // places within `rows`
+  std::vector<uint32_t> positions;  // of each of `rows` in its segment
   uint64_t num_coded() const { return rows.size() - sink_rows.size(); }
 };
 GradientRows PlanGradientRows(std::span<const uint32_t> segments,

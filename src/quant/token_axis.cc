@@ -47,10 +47,10 @@ std::vector<uint32_t> PositionsOfRows(std::span<const uint32_t> segments) {
 }
 
 std::vector<uint8_t> WidthsOfRows(std::span<const uint8_t> by_position,
-                                  std::span<const uint32_t> segments) {
+                                  std::span<const uint32_t> positions) {
   AMAQ_CHECK(!by_position.empty());
   std::vector<uint8_t> widths;
-  for (const uint32_t position : PositionsOfRows(segments)) {
+  for (const uint32_t position : positions) {
     widths.push_back(by_position[std::min<size_t>(position, by_position.size() - 1)]);
   }
   return widths;

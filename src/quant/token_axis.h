@@ -15,12 +15,12 @@
 
 namespace amaq::quant {
 
-// Width of each row: that of its position in its segment; positions past the last known one have
-// its width. by_position is not empty.
-std::vector<uint8_t> WidthsOfRows(std::span<const uint8_t> by_position,
-                                  std::span<const uint32_t> segments);
 // Position in its segment of each row.
 std::vector<uint32_t> PositionsOfRows(std::span<const uint32_t> segments);
+// Width of each row: that of its position; positions past the last known one have its width.
+// by_position is not empty.
+std::vector<uint8_t> WidthsOfRows(std::span<const uint8_t> by_position,
+                                  std::span<const uint32_t> positions);
 
 // As Encode and Decode; widths [N], one a row; those of sink rows are not read. Element (row t,
 // channel c) rounds stochastically with counter c * M + (place of t among the M coded rows).

@@ -149,6 +149,27 @@ void TakeMethod(const transport::QuantRequest& quant, const config::ServerFileCo
   if (!config.server.cache_dir.empty()) cut->cache_dir = config.server.cache_dir;
 }
 
+// quant.axis: token: a width for each of `positions`.
+void TakeAxis(const transport::QuantRequest& quant, const config::LimitsConfig& limits,
+              train::CutOptions* cut) {
+  const std::optional<quant::Axis> axis = quant::ParseAxis(quant.axis);
+  if (!axis) Refuse("quant.axis '", quant.axis, "' of the client is unknown");
+  if (*axis == quant::Axis::kChannel) return;
+  const auto refuse = [](const char* key, const std::string& value) {
+    Refuse("quant.axis of the client is token, which does not go with ", key, " '", value, "'");
+  };
+  if (!quant::HasTokenAxis(cut->method)) refuse("quant.method", quant.method);
+  if (cut->range == quant::Range::kDelayed) refuse("quant.range", quant.range);
+  if (quant.gradient_bits == "own") refuse("quant.gradient.bits", quant.gradient_bits);
+  if (quant.entropy != "off") refuse("wire.entropy", quant.entropy);
+  if (quant.positions < 1 || quant.positions > limits.max_tokens) {
+    Refuse("quant.axis: token has ", quant.positions,
+           " positions (data.max_length) at the client, limits.max_tokens of the server is ",
+           limits.max_tokens);
+  }
+  cut->positions = quant.positions;
+}
+
 void TakeRange(const transport::QuantRequest& quant, train::CutOptions* cut) {
   const std::optional<quant::Range> range = quant::ParseRange(quant.range);
   if (!range) Refuse("quant.range '", quant.range, "' of the client is unknown");
@@ -167,6 +188,7 @@ train::CutOptions CutOf(const OpenRequest& request, const config::ServerFileConf
   TakeMethod(quant, config, &cut);
   cut.wire_dtype = WireDtype(quant.wire_dtype);
   TakeRange(quant, &cut);
+  TakeAxis(quant, config.limits, &cut);
   if (quant.sink_tokens > 1)
     Refuse("quant.sink_tokens is ", quant.sink_tokens, " at the client, at most 1 here");
   cut.sink_tokens = quant.sink_tokens;

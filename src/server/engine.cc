@@ -92,7 +92,7 @@ std::span<const uint8_t> Engine::WidthsOf(const Message& message) {
   if (version == 0) return {};
   return received_widths_.Take(ToString(message.key), version,
                                FindSection(message.sections, SectionKind::kWidths),
-                               message.tensor->channels);
+                               train::NumUnits(options_.cut, message.tensor->channels));
 }
 
 Engine::Incoming Engine::Receive(Message* received, bool is_training) {

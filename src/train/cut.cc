@@ -8,6 +8,8 @@
 #include "core/check.h"
 #include "core/rng.h"
 #include "io/scratch_file.h"
+#include "quant/gate.h"
+#include "quant/token_axis.h"
 #include "tensor/bridge.h"
 #include "train/cut_rows.h"
 
@@ -38,18 +40,36 @@ class ScratchStorage final : public quant::CacheStorage {
   const std::unique_ptr<io::ScratchFile> file_;
 };
 
+// Only the axis token asks for them.
+std::vector<uint32_t> PositionsOf(const CutOptions& options, std::span<const uint32_t> segments) {
+  if (options.positions == 0) return {};
+  return quant::PositionsOfRows(segments);
+}
+
 std::unique_ptr<quant::Coder> CoderOf(const CutOptions& options, quant::TensorKind kind) {
   std::unique_ptr<quant::CacheStorage> storage;
   if (quant::NeedsCache(options.method) && kind == quant::TensorKind::kActivation) {
     storage = std::make_unique<ScratchStorage>(options.cache_dir, options.cache_bytes);
   }
   return quant::MakeCoder(
-      {options.method, options.wire_dtype, options.range, options.group_size, options.cache_bytes,
-       options.nested, options.range_percentile, options.range_margin, options.range_max_clipped},
+      {.method = options.method,
+       .wire_dtype = options.wire_dtype,
+       .range = options.range,
+       .axis = options.positions > 0 ? quant::Axis::kToken : quant::Axis::kChannel,
+       .group_size = options.group_size,
+       .cache_bytes = options.cache_bytes,
+       .nested = options.nested,
+       .range_percentile = options.range_percentile,
+       .range_margin = options.range_margin,
+       .range_max_clipped = options.range_max_clipped},
       kind, std::move(storage));
 }
 
 }  // namespace
+
+uint64_t NumUnits(const CutOptions& options, int64_t channels) {
+  return options.positions > 0 ? options.positions : static_cast<uint64_t>(channels);
+}
 
 std::vector<uint8_t> GradientWidths(const CutOptions& options,
                                     std::span<const uint8_t> forward_widths) {
@@ -63,6 +83,13 @@ std::vector<uint8_t> GradientWidths(const CutOptions& options,
     width = static_cast<uint8_t>(std::clamp(wanted, 2, 8));
   }
   return widths;
+}
+
+double MeanGradientWidth(const CutOptions& options, std::span<const uint8_t> widths,
+                         const GradientRows& plan) {
+  std::vector<uint8_t> sent(widths.begin(), widths.end());
+  if (options.positions > 0) sent = quant::WidthsOfRows(widths, plan.positions);
+  return quant::Mean(std::vector<double>(sent.begin(), sent.end()));
 }
 
 CutCoder::CutCoder(const CutOptions& options)
@@ -82,9 +109,10 @@ CodedTensor CutCoder::EncodeActivation(const at::Tensor& x, std::span<const uint
     coded.decoded = tensor::EmptyFloats(host.size(0), host.size(1));
     decoded = tensor::Floats(coded.decoded);
   }
-  quant::CodedMatrix sent =
-      activation_->Encode(tensor::ViewMatrix(host),
-                          {.widths = widths, .rows = {sinks, {}}, .samples = samples}, decoded);
+  const std::vector<uint32_t> positions = PositionsOf(options_, segments);
+  quant::CodedMatrix sent = activation_->Encode(
+      tensor::ViewMatrix(host),
+      {.widths = widths, .rows = {sinks, {}}, .positions = positions, .samples = samples}, decoded);
   coded.sections = std::move(sent.sections);
   coded.raw_dtype = sent.raw_dtype;
   return coded;
@@ -99,9 +127,11 @@ at::Tensor CutCoder::DecodeActivation(const std::vector<Section>& sections,
   AMAQ_CHECK(!segments.empty());
   const std::vector<uint32_t> sinks = SinkRows(segments, options_.sink_tokens);
   at::Tensor out = tensor::EmptyFloats(segments.back(), channels);
-  activation_->Decode(sections, raw_dtype,
-                      {.widths = widths, .rows = {sinks, {}}, .samples = samples}, segments.back(),
-                      channels, tensor::Floats(out));
+  const std::vector<uint32_t> positions = PositionsOf(options_, segments);
+  activation_->Decode(
+      sections, raw_dtype,
+      {.widths = widths, .rows = {sinks, {}}, .positions = positions, .samples = samples},
+      segments.back(), channels, tensor::Floats(out));
   return out.to(device, type);
 }
 
@@ -116,6 +146,7 @@ CodedTensor CutCoder::EncodeGradient(const at::Tensor& gradient, const GradientR
   quant::CodedMatrix coded = gradient_->Encode(tensor::ViewMatrix(sent),
                                                {.widths = widths,
                                                 .rows = {plan.sink_rows, plan.rows},
+                                                .positions = plan.positions,
                                                 .rounding = options_.gradient_rounding,
                                                 .rounding_key = key,
                                                 .samples = quant::SampleContext{{}, {}, place}},
@@ -129,8 +160,10 @@ at::Tensor CutCoder::DecodeGradient(const std::vector<Section>& sections,
                                     int64_t channels, at::Device device, at::ScalarType type) {
   const auto sent_rows = static_cast<int64_t>(plan.rows.size());
   at::Tensor sent = tensor::EmptyFloats(sent_rows, channels);
-  gradient_->Decode(sections, raw_dtype, {.widths = widths, .rows = {plan.sink_rows, plan.rows}},
-                    sent_rows, channels, tensor::Floats(sent));
+  gradient_->Decode(
+      sections, raw_dtype,
+      {.widths = widths, .rows = {plan.sink_rows, plan.rows}, .positions = plan.positions},
+      sent_rows, channels, tensor::Floats(sent));
   return SpreadRows(sent, plan, num_rows, device, type);
 }
 

@@ -27,6 +27,7 @@ struct CutOptions {
   quant::Method method = quant::Method::kAmaq;
   DType wire_dtype = DType::kBF16;  // of raw tensors
   quant::Range range = quant::Range::kMinMax;
+  uint32_t positions = 0;  // axis token: how many have a width; 0: axis channel
   uint32_t sink_tokens = 1;
   bool nested = false;             // codes of the activation (quant/codec.h)
   double range_percentile = 99.5;  // percentile
@@ -48,9 +49,16 @@ using quant::GradientRows;
 using quant::PlanGradientRows;
 using quant::SinkRows;
 
+// How many widths a gate has: a channel's or a position's each.
+uint64_t NumUnits(const CutOptions& options, int64_t channels);
+
 // Widths of a gradient whose forward tensor had `forward_widths`; empty (raw) when that was raw.
 std::vector<uint8_t> GradientWidths(const CutOptions& options,
                                     std::span<const uint8_t> forward_widths);
+
+// Mean width of a coded gradient's elements.
+double MeanGradientWidth(const CutOptions& options, std::span<const uint8_t> widths,
+                         const GradientRows& plan);
 
 // R_c = step * (2^n - 1) of a coded message's channels.
 std::vector<double> SentRanges(const std::vector<Section>& sections,
@@ -133,6 +141,9 @@ class CutCoder {
   void TakeBackStep(uint64_t step);
 
  private:
+  // quant.axis: token, in cut_token_stats.cc.
+  quant::ChannelStats ObserveTokens(const GradientMessage& message, const SentActivation& sent,
+                                    bool wants_error_dot, at::Tensor* rows);
   quant::GateSums DecodeAndSum(const GradientMessage& message, const SentActivation& sent,
                                bool wants_error_dot, at::Tensor* rows) const;
 

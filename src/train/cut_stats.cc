@@ -60,22 +60,15 @@ std::vector<double> ErrorDotOfDecoded(const SentActivation& sent, const at::Tens
 quant::GateSums CutCoder::DecodeAndSum(const GradientMessage& message, const SentActivation& sent,
                                        bool wants_error_dot, at::Tensor* rows) const {
   const GradientRows& plan = message.plan;
-  const auto num_rows = static_cast<int64_t>(plan.rows.size());
   const at::Tensor x = CodecInput(sent.x);
   const bool is_of_x = !sent.coded.raw_dtype && !quant::NeedsCache(options_.method);
   const quant::SentActivation known{tensor::ViewMatrix(x), &sent.coded.sections, sent.widths,
                                     options_.nested};
   const quant::SentActivation* activation = wants_error_dot && is_of_x ? &known : nullptr;
-  const quant::RowPlan row_plan{plan.sink_rows, plan.rows};
-  quant::GateSums sums;
-  if (message.raw_dtype) {
-    quant::DecodeRaw(message.sections, *message.raw_dtype, num_rows, rows->size(1),
-                     tensor::Floats(*rows));
-    sums = quant::SumForGate(tensor::ViewMatrix(*rows), row_plan, activation);
-  } else {
-    sums = quant::DecodeForGate(message.sections, message.widths, row_plan, num_rows, activation,
-                                tensor::Floats(*rows));
-  }
+  quant::GateSums sums =
+      gradient_->DecodeForGate(message.sections, message.raw_dtype,
+                               {.widths = message.widths, .rows = {plan.sink_rows, plan.rows}},
+                               rows->size(0), rows->size(1), activation, tensor::Floats(*rows));
   if (wants_error_dot && activation == nullptr) {
     sums.error_dot = sent.coded.raw_dtype ? std::vector<double>(sums.energy.size(), 0)
                                           : ErrorDotOfDecoded(sent, *rows, plan);
@@ -88,8 +81,13 @@ ObservedGradient CutCoder::ObserveGradient(const GradientMessage& message,
                                            at::Device device, at::ScalarType type) {
   const GradientRows& plan = message.plan;
   at::Tensor rows = tensor::EmptyFloats(static_cast<int64_t>(plan.rows.size()), sent.x.size(1));
-  quant::GateSums sums = DecodeAndSum(message, sent, wants_error_dot, &rows);
   ObservedGradient observed;
+  if (options_.positions > 0) {
+    observed.stats = ObserveTokens(message, sent, wants_error_dot, &rows);
+    observed.gradient = SpreadRows(rows, plan, sent.x.size(0), device, type);
+    return observed;
+  }
+  quant::GateSums sums = DecodeAndSum(message, sent, wants_error_dot, &rows);
   observed.gradient = SpreadRows(rows, plan, sent.x.size(0), device, type);
   quant::ChannelStats& stats = observed.stats;
   stats.range = sent.coded.raw_dtype ? RawRanges(sent, options_.sink_tokens)

@@ -13,8 +13,8 @@ std::span<const uint8_t> VersionedWidths::Take(std::string_view message, uint64_
                                                const Bytes* sent, uint64_t units) {
   if (sent != nullptr) {
     if (sent->size() != units) {
-      Throw(Code::kInvalidArgument, "the widths of gate version ", version, " name ", sent->size(),
-            " channels; the model has ", units);
+      Throw(Code::kInvalidArgument, "gate version ", version, " comes with ", sent->size(),
+            " widths; there must be ", units);
     }
     const auto [known, is_new] = by_version_.try_emplace(version, *sent);
     if (!is_new && known->second != *sent) {

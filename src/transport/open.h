@@ -40,6 +40,8 @@ struct QuantRequest {
   std::string schedule = "cosine";
   uint64_t adapt_steps = 1;
   double range_percentile = 99.5;
+  std::string axis = "channel";
+  uint32_t positions = 0;     // axis token: how many have a width
   double range_margin = 1.1;  // delayed, with the next: the server sends gradients
   double range_max_clipped = 0.01;
 };

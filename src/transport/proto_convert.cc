@@ -28,6 +28,8 @@ void ToProto(const QuantRequest& quant, v1::QuantRequest* out) {
   out->set_schedule(quant.schedule);
   out->set_adapt_steps(quant.adapt_steps);
   out->set_range_percentile(quant.range_percentile);
+  out->set_axis(quant.axis);
+  out->set_positions(quant.positions);
   out->set_range_margin(quant.range_margin);
   out->set_range_max_clipped(quant.range_max_clipped);
 }
@@ -52,6 +54,8 @@ QuantRequest FromProto(const v1::QuantRequest& in) {
           .schedule = in.schedule(),
           .adapt_steps = in.adapt_steps(),
           .range_percentile = in.range_percentile(),
+          .axis = in.axis(),
+          .positions = in.positions(),
           .range_margin = in.range_margin(),
           .range_max_clipped = in.range_max_clipped()};
 }

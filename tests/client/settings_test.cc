@@ -125,6 +125,12 @@ TEST(SettingsTest, TheCutsOptionsAreTheConfigs) {
   EXPECT_FALSE(CutOptionsOf(config).gradient_bits.has_value());
   EXPECT_EQ(CutOptionsOf(config).range, quant::Range::kPercentile);
   EXPECT_EQ(CutOptionsOf(config).range_percentile, 97);
+  EXPECT_EQ(CutOptionsOf(config).positions, 0u);
+  config.quant.axis = "token";
+  config.data.max_length = 77;
+  EXPECT_EQ(CutOptionsOf(config).positions, 77u);
+  EXPECT_EQ(OpenRequestOf(config, "run", {"shape", 1, 2}, 640, 100).quant.axis, "token");
+  EXPECT_EQ(OpenRequestOf(config, "run", {"shape", 1, 2}, 640, 100).quant.positions, 77u);
   config.quant.range = "delayed";
   config.quant.range_margin = 2;
   config.quant.range_max_clipped = 0.25;

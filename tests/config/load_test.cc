@@ -274,6 +274,25 @@ TEST(ValidateTest, TheGradientsOwnGateNeedsCodesAndATargetBelowTheStart) {
               HasSubstr("quant.gradient.target_bits must lie between"));
 }
 
+TEST(ValidateTest, TheAxisTokenGoesWithMethodsOfTokensAndPlainCodes) {
+  const auto refusal = [](const std::function<void(ClientConfig*)>& change) {
+    return Refusal([&change](ClientConfig* c) {
+      c->quant.axis = "token";
+      change(c);
+    });
+  };
+  EXPECT_THAT(refusal([](ClientConfig* c) { c->quant.method = "tahquant"; }),
+              HasSubstr("quant.axis: token does not go with quant.method: tahquant"));
+  EXPECT_THAT(refusal([](ClientConfig* c) { c->quant.range = "delayed"; }),
+              HasSubstr("does not go with quant.range: delayed"));
+  EXPECT_THAT(refusal([](ClientConfig* c) { c->quant.nested = true; }),
+              HasSubstr("does not go with quant.nested: true"));
+  EXPECT_THAT(refusal([](ClientConfig* c) { c->quant.gradient.bits = "own"; }),
+              HasSubstr("does not go with quant.gradient.bits: own"));
+  EXPECT_THAT(refusal([](ClientConfig* c) { c->wire.entropy = "on"; }),
+              HasSubstr("does not go with wire.entropy: on"));
+}
+
 TEST(ValidateTest, TheDualPenaltyTakesNoWeight) {
   EXPECT_THAT(Refusal([](ClientConfig* c) {
                 c->quant.gate.penalty = "dual";

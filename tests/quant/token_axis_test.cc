@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "core/bytes.h"
+#include "quant/coder.h"
 #include "tests/quant/samples.h"
 
 namespace amaq::quant {
@@ -36,7 +37,7 @@ std::vector<uint8_t> MixedWidths(int64_t count) {
 TEST(TokenAxisTest, APositionsWidthIsThatOfAllItsRowsAndTheLastOneGoesOn) {
   const std::vector<uint32_t> segments = {0, 3, 4, 9};
   EXPECT_THAT(PositionsOfRows(segments), ElementsAre(0, 1, 2, 0, 0, 1, 2, 3, 4));
-  EXPECT_THAT(WidthsOfRows(std::vector<uint8_t>{8, 5, 3}, segments),
+  EXPECT_THAT(WidthsOfRows(std::vector<uint8_t>{8, 5, 3}, PositionsOfRows(segments)),
               ElementsAre(8, 5, 3, 8, 8, 5, 3, 3, 3));
 }
 
@@ -144,7 +145,7 @@ TEST(TokenAxisTest, StoredInputsEncodeToTheStoredBytes) {
   Matrix x{rows, channels, std::vector<float>(rows * channels)};
   for (float& value : x.values) value = reader.Read<float>();
   const std::vector<uint32_t> sinks(segments.begin(), segments.end() - 1);
-  const std::vector<uint8_t> widths = WidthsOfRows(by_position, segments);
+  const std::vector<uint8_t> widths = WidthsOfRows(by_position, PositionsOfRows(segments));
 
   const auto sections = EncodeByToken(x.view(), widths, {sinks, {}}, {});
 
@@ -160,6 +161,43 @@ TEST(TokenAxisTest, StoredInputsEncodeToTheStoredBytes) {
     EXPECT_EQ(std::bit_cast<uint32_t>(value), std::bit_cast<uint32_t>(reader.Read<float>()));
   }
   reader.ExpectEnd();
+}
+
+TEST(TokenCoderTest, WritesEachRowAtTheWidthOfItsPosition) {
+  const Matrix x = Activations(5, 20, 17);
+  const std::vector<uint32_t> segments = {0, 9, 20}, sinks = {0, 9};
+  const std::vector<uint32_t> positions = PositionsOfRows(segments);
+  const std::vector<uint8_t> by_position = {8, 2, 3, 4, 5, 6, 7};
+  const MessageContext context{.widths = by_position, .rows = {sinks, {}}, .positions = positions};
+  const CoderConfig config{.method = Method::kAmaq, .axis = Axis::kToken};
+  const auto coder = MakeCoder(config, TensorKind::kActivation, nullptr);
+  std::vector<float> decoded(x.values.size()), received(x.values.size());
+
+  const CodedMatrix sent = coder->Encode(x.view(), context, decoded);
+  coder->Decode(sent.sections, sent.raw_dtype, context, 20, 17, received);
+
+  const auto direct =
+      EncodeByToken(x.view(), WidthsOfRows(by_position, positions), {sinks, {}}, {});
+  EXPECT_FALSE(sent.raw_dtype);
+  EXPECT_EQ(*FindSection(sent.sections, SectionKind::kCodes),
+            *FindSection(direct, SectionKind::kCodes));
+  EXPECT_EQ(decoded, received);
+  MessageContext lost = context;
+  lost.positions = std::span(positions).first(19);
+  EXPECT_ERROR(coder->Encode(x.view(), lost, {}), Code::kInvalidArgument, "one width a row");
+}
+
+TEST(TokenCoderTest, WhatDoesNotGoWithTokensIsRefused) {
+  const auto make = [](CoderConfig config) {
+    config.axis = Axis::kToken;
+    MakeCoder(config, TensorKind::kActivation, nullptr);
+  };
+  for (const Method method :
+       {Method::kNone, Method::kGroup, Method::kTahquant, Method::kAqsgd, Method::kAmaqDelta}) {
+    EXPECT_ERROR(make({.method = method}), Code::kInvalidArgument, "quant.axis: token");
+  }
+  EXPECT_ERROR(make({.range = Range::kDelayed}), Code::kInvalidArgument, "delayed");
+  EXPECT_ERROR(make({.nested = true}), Code::kInvalidArgument, "quant.nested");
 }
 
 }  // namespace

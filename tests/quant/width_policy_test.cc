@@ -103,6 +103,23 @@ TEST(WidthPolicyTest, WaterfillWeighsTheRangeSquared) {
   EXPECT_GT(policy->widths()[0], policy->widths()[1]);
 }
 
+// Positions: the first has many elements, the last was never seen.
+TEST(WidthPolicyTest, WaterfillHoldsTheMeanOfElementsAndGivesTheUnseenTheTarget) {
+  const auto policy = MakeWidthPolicy({.method = Method::kWaterfill, .target_bits = 3.5}, 4);
+  ChannelStats stats = Stats({1, 1, 1, 0}, {100, 1, 1, 0});
+  stats.weight = {6, 1, 1, 0};
+  policy->Observe(stats, 1);
+
+  policy->FinishCalibration();
+
+  const std::span<const uint8_t> widths = policy->widths();
+  EXPECT_EQ(widths[3], 3);
+  const double mean = (6.0 * widths[0] + widths[1] + widths[2]) / 8;
+  EXPECT_LE(mean, 3.5);
+  EXPECT_GT(widths[0], widths[1]);
+  EXPECT_EQ(policy->Report().mean_bits, mean);
+}
+
 TEST(WidthPolicyTest, WaterfillWithoutCalibrationIsRefused) {
   const auto policy = MakeWidthPolicy({.method = Method::kWaterfill}, 4);
   policy->Observe(Stats({1, 1, 1, 1}, {1, 1, 1, 1}), 10);

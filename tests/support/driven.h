@@ -30,7 +30,9 @@ class Driven {
         stage(models::LoadStage(model_,
                                 models::ClientRange(model_.spec, config.split.client_blocks),
                                 client::StageOptionsOf(config))),
-        widths(quant::MakeWidthPolicy(client::WidthConfigOf(config, 10), model_.spec.hidden)) {
+        widths(quant::MakeWidthPolicy(client::WidthConfigOf(config, 10),
+                                      static_cast<int64_t>(train::NumUnits(
+                                          client::CutOptionsOf(config), model_.spec.hidden)))) {
     link.Open(client::OpenRequestOf(
         config, "run", models::FingerprintOf(model_, config.split.client_blocks), 512, 10));
     const auto server =

@@ -37,6 +37,8 @@ OpenRequest Sample() {
                    .schedule = "linear",
                    .adapt_steps = 9,
                    .range_percentile = 98,
+                   .axis = "token",
+                   .positions = 512,
                    .range_margin = 2,
                    .range_max_clipped = 0.5};
   request.lora = {.r = 4,

@@ -36,6 +36,8 @@ class StatelessCoder : public Coder {
 // none, fixed, linear, waterfill, amaq: one range a channel, octet layout.
 // The rounding of `options` is each message's own.
 std::unique_ptr<StatelessCoder> MakeUniformCoder(DType wire_dtype, const EncodeOptions& options);
+// The same by token: one range a token, whose width is that of its position.
+std::unique_ptr<StatelessCoder> MakeTokenCoder(DType wire_dtype, const EncodeOptions& options);
 // group: one range for each group_size channels of a token.
 std::unique_ptr<StatelessCoder> MakeGroupCoder(DType wire_dtype, uint32_t group_size);
 // tahquant: tiles of 32 channels of a token; only activations have tokens of fewer bits.

@@ -30,6 +30,11 @@ class DelayedCoder final : public Coder {
               std::span<float> out) override {
     inner_->Decode(sections, raw_dtype, context, num_rows, channels, out);
   }
+  GateSums DecodeForGate(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
+                         const MessageContext& context, int64_t num_rows, int64_t channels,
+                         const SentActivation* activation, std::span<float> out) override {
+    return inner_->DecodeForGate(sections, raw_dtype, context, num_rows, channels, activation, out);
+  }
 
   CodesShape ShapeOf(const std::vector<Section>& sections, const MessageContext& context,
                      int64_t num_rows) const override {

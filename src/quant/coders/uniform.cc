@@ -27,6 +27,15 @@ class UniformCoder final : public StatelessCoder {
     return {.widths = {context.widths.begin(), context.widths.end()},
             .rows = static_cast<uint64_t>(num_rows) - context.rows.sink_rows.size()};
   }
+  GateSums DecodeForGate(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
+                         const MessageContext& context, int64_t num_rows, int64_t channels,
+                         const SentActivation* activation, std::span<float> out) override {
+    if (raw_dtype) {
+      return StatelessCoder::DecodeForGate(sections, raw_dtype, context, num_rows, channels,
+                                           activation, out);
+    }
+    return quant::DecodeForGate(sections, context.widths, context.rows, num_rows, activation, out);
+  }
 
  private:
   const EncodeOptions options_;

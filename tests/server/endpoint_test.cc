@@ -193,6 +193,23 @@ TEST_F(EndpointTest, OptionsOutsideTheProtocolAreRefusedByName) {
   for (const char* bits : {"1", "9", "", "33", "x"}) {
     refused([bits](auto& r) { r.quant.gradient_bits = bits; }, "quant.gradient.bits");
   }
+  refused([](auto& r) { r.quant.axis = "head"; }, "quant.axis 'head'");
+  const auto token = [&refused](const std::function<void(OpenRequest&)>& change,
+                                const std::string& text) {
+    refused(
+        [&change](OpenRequest& r) {
+          r.quant.method = "amaq", r.quant.axis = "token", r.quant.positions = 64;
+          change(r);
+        },
+        text);
+  };
+  token([](auto& r) { r.quant.method = "none"; }, "does not go with quant.method 'none'");
+  token([](auto& r) { r.quant.method = "group"; }, "does not go with quant.method 'group'");
+  token([](auto& r) { r.quant.range = "delayed"; }, "does not go with quant.range 'delayed'");
+  token([](auto& r) { r.quant.gradient_bits = "own"; }, "quant.gradient.bits 'own'");
+  token([](auto& r) { r.quant.entropy = "on"; }, "does not go with wire.entropy 'on'");
+  token([](auto& r) { r.quant.positions = 0; }, "has 0 positions (data.max_length)");
+  token([](auto& r) { r.quant.positions = 16385; }, "limits.max_tokens of the server is 16384");
   refused([](auto& r) { r.quant.gradient_bits_offset = 7; }, "quant.gradient.bits_offset is 7");
   refused([](auto& r) { r.quant.gradient_bits_offset = -7; }, "quant.gradient.bits_offset is -7");
   refused([](auto& r) { r.quant.gradient_rounding = "up"; }, "quant.gradient.rounding 'up'");
@@ -256,6 +273,19 @@ TEST_F(EndpointTest, AHalfThatCannotBeLoadedLeavesItsPlace) {
 
   EXPECT_THROWS(endpoint->Open(request), Code::kInvalidArgument, "model.norm.weight is missing");
   EXPECT_THROWS(endpoint->Open(request), Code::kInvalidArgument, "model.norm.weight is missing");
+}
+
+// A file stands where the folder would be made.
+TEST_F(EndpointTest, TheCacheOfSamplesLiesInTheServersOwnFolder) {
+  run_.client.quant.method = "aqsgd";
+  const OpenRequest aqsgd = RequestOf(run_);
+  config::ServerFileConfig config = run_.server;
+  EXPECT_NO_THROW(MakeEndpoint(config)->Open(aqsgd));
+
+  config.server.cache_dir = run_.Path("train.jsonl");
+
+  EXPECT_THROWS(MakeEndpoint(config)->Open(aqsgd), Code::kNotFound, run_.Path("train.jsonl"));
+  EXPECT_NO_THROW(MakeEndpoint(config)->Open(request_)) << "method none has no cache";
 }
 
 TEST_F(EndpointTest, ASessionIsFoundByItsIdAndEpochUntilItIsClosed) {

@@ -155,8 +155,12 @@ TEST(ObserveTokensTest, StatsAreTheSumsOverThePositionsRows) {
     }
     EXPECT_EQ(stats.weight[0], 0) << "the sinks";
     EXPECT_GT(stats.gradient_energy[3], 0);
-    if (range == quant::Range::kMinMax) EXPECT_EQ(expected.clipped, 0u);
-    if (range == quant::Range::kPercentile) EXPECT_GT(expected.clipped, 10u);
+    if (range == quant::Range::kMinMax) {
+      EXPECT_EQ(expected.clipped, 0u);
+    }
+    if (range == quant::Range::kPercentile) {
+      EXPECT_GT(expected.clipped, 10u);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // quant.axis: token: the layout of token_axis.h behind a Coder; a row's width is that of its
 // position.
 
+#include "core/error.h"
 #include "quant/coders/coders.h"
 #include "quant/token_axis.h"
 

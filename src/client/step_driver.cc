@@ -6,6 +6,7 @@
 #include "core/bytes.h"
 #include "core/error.h"
 #include "quant/gate.h"
+#include "quant/sections.h"
 #include "tensor/bridge.h"
 #include "train/supervision.h"
 
@@ -164,29 +165,36 @@ void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
   }
   pass->result.loss_sum += info->loss_sum;
   pass->result.tokens += info->tokens;
-  const bool is_raw = message.gate.version == 0;
-  const std::vector<uint8_t> gradient_widths = GradientWidths(work, message);
+  const bool is_rd = options_.cut.gradient_rate > 0;
+  const bool is_raw = is_rd ? FindSection(message.sections, SectionKind::kRaw) != nullptr
+                            : message.gate.version == 0;
+  const std::vector<uint8_t> gradient_widths = GradientWidths(work, message, is_raw);
   decoded_version_ = message.gate.version;
-  if (!is_raw) {
+  if (is_rd) {
+    const auto values = static_cast<double>(work.context.num_rows() * stage_.spec().hidden);
+    pass->result.gradient_bits =
+        8 * static_cast<double>(quant::TotalBytes(message.sections)) / values;
+  } else if (!is_raw) {
     const std::vector<double> bits(gradient_widths.begin(), gradient_widths.end());
     pass->result.gradient_bits = quant::Mean(bits);
   }
   std::optional<DType> raw_dtype;
   if (is_raw) raw_dtype = message.tensor->dtype;
-  if (entropy_.is_used() && !is_raw) {
+  if (entropy_.is_used() && !is_raw && !is_rd) {
     entropy_.Restore(coder_.GradientCodes(message.sections, work.plan, gradient_widths),
                      &message.sections);
   }
-  const at::Tensor gradient = coder_.DecodeGradient(
-      message.sections, raw_dtype, work.plan, work.context.num_rows(), gradient_widths,
-      stage_.spec().hidden, stage_.device(), stage_.scalar_type());
+  const at::Tensor gradient =
+      coder_.DecodeGradient(message.sections, raw_dtype, work.plan, work.context.num_rows(),
+                            gradient_widths, stage_.spec().hidden, stage_.device(),
+                            stage_.scalar_type(), {step_, message.key.micro_batch});
   stage_.Backward(gradient, work.context, std::move(work.saved), models::InputGradient::kNotNeeded,
                   nullptr);
   Observe(work, message, gradient, gradient_widths, loss_tokens, pass);
 }
 
-std::vector<uint8_t> StepDriver::GradientWidths(const InFlight& work, const Message& message) {
-  const bool is_raw = message.gate.version == 0;
+std::vector<uint8_t> StepDriver::GradientWidths(const InFlight& work, const Message& message,
+                                                bool is_raw) {
   const bool is_own = options_.cut.gradient_is_own && !work.widths.empty();
   if ((!is_raw && !is_own && message.gate.version != work.version) ||
       message.gate.decoded_version != work.version) {

@@ -4,12 +4,14 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "core/check.h"
 #include "core/rng.h"
 #include "io/scratch_file.h"
 #include "quant/range_modes.h"
+#include "quant/rd.h"
 #include "tensor/bridge.h"
 
 namespace amaq::train {
@@ -36,10 +38,10 @@ std::unique_ptr<quant::Coder> CoderOf(const CutOptions& options, quant::TensorKi
   if (quant::NeedsCache(options.method) && kind == quant::TensorKind::kActivation) {
     storage = std::make_unique<ScratchStorage>(options.cache_dir, options.cache_bytes);
   }
-  return quant::MakeCoder(
-      {options.method, options.wire_dtype, options.range, options.group_size, options.cache_bytes,
-       options.nested, options.range_percentile, options.range_margin, options.range_max_clipped},
-      kind, std::move(storage));
+  return quant::MakeCoder({options.method, options.wire_dtype, options.range, options.group_size,
+                           options.cache_bytes, options.nested, options.range_percentile,
+                           options.range_margin, options.range_max_clipped, options.gradient_rate},
+                          kind, std::move(storage));
 }
 
 }  // namespace
@@ -106,23 +108,30 @@ CodedTensor CutCoder::EncodeGradient(const at::Tensor& gradient, const GradientR
   const uint64_t key = StochasticRoundingKey(options_.seed, options_.cut, kBackwardDirection,
                                              id.step, id.micro_batch);
   const quant::MessagePlace place = {id.step, 0, id.micro_batch};
-  quant::CodedMatrix coded = gradient_->Encode(tensor::ViewMatrix(sent),
-                                               {.widths = widths,
-                                                .rows = {plan.sink_rows, plan.rows},
-                                                .rounding = options_.gradient_rounding,
-                                                .rounding_key = key,
-                                                .samples = quant::SampleContext{{}, {}, place}},
-                                               {});
+  quant::CodedMatrix coded =
+      gradient_->Encode(tensor::ViewMatrix(sent),
+                        {.widths = widths,
+                         .rows = {plan.sink_rows, plan.rows},
+                         .rounding = options_.gradient_rounding,
+                         .rounding_key = key,
+                         .samples = quant::SampleContext{{}, {}, place},
+                         .micro_batch_rows = static_cast<uint64_t>(gradient.size(0))},
+                        {});
   return {std::move(coded.sections), coded.raw_dtype, {}};
 }
 
 at::Tensor CutCoder::DecodeGradient(const std::vector<Section>& sections,
                                     std::optional<DType> raw_dtype, const GradientRows& plan,
                                     int64_t num_rows, std::span<const uint8_t> widths,
-                                    int64_t channels, at::Device device, at::ScalarType type) {
+                                    int64_t channels, at::Device device, at::ScalarType type,
+                                    const MicroBatchId& id) {
   const auto sent_rows = static_cast<int64_t>(plan.rows.size());
   at::Tensor sent = tensor::EmptyFloats(sent_rows, channels);
-  gradient_->Decode(sections, raw_dtype, {.widths = widths, .rows = {plan.sink_rows, plan.rows}},
+  const quant::MessagePlace place = {id.step, 0, id.micro_batch};
+  gradient_->Decode(sections, raw_dtype,
+                    {.widths = widths,
+                     .rows = {plan.sink_rows, plan.rows},
+                     .samples = quant::SampleContext{{}, {}, place}},
                     sent_rows, channels, tensor::Floats(sent));
   at::Tensor out = at::zeros({num_rows, channels}, at::TensorOptions().dtype(type).device(device));
   out.index_copy_(0, tensor::FromRows(plan.rows, device), sent.to(device, type));
@@ -160,6 +169,10 @@ void CutCoder::KeepSteps(uint64_t step) {
 }
 void CutCoder::TakeBackStep(uint64_t step) {
   for (quant::Coder* coder : {activation_.get(), gradient_.get()}) coder->TakeBack({step, 0, 0});
+}
+
+uint64_t CutCoder::MemoryDigest() const {
+  return activation_->MemoryDigest() ^ std::rotl(gradient_->MemoryDigest(), 1);
 }
 
 namespace {
@@ -200,6 +213,23 @@ std::vector<double> ChannelRanges(const CutOptions& options, const StatsInput& i
   return range;
 }
 
+// Takes the rounding's noise out of the energies of a gradient that crossed in steps of one size.
+void SubtractNoise(double step, std::span<const uint32_t> rows, std::span<const float> gradient,
+                   std::span<double> energy) {
+  const auto num_rows = static_cast<double>(rows.size());
+  std::vector<double> magnitude(energy.size(), 0);
+  for (const uint32_t row : rows) {
+    for (size_t c = 0; c < energy.size(); ++c) {
+      magnitude[c] += std::fabs(static_cast<double>(gradient[row * energy.size() + c]));
+    }
+  }
+  for (size_t c = 0; c < energy.size(); ++c) {
+    const double mean = num_rows == 0 ? 0 : magnitude[c] / (num_rows * step);
+    const double noise = num_rows * step * step * quant::RdRoundingNoise(mean);
+    energy[c] = std::max(0.0, energy[c] - noise);
+  }
+}
+
 }  // namespace
 
 quant::ChannelStats GatherStats(const CutOptions& options, const StatsInput& input) {
@@ -219,7 +249,12 @@ quant::ChannelStats GatherStats(const CutOptions& options, const StatsInput& inp
       stats.gradient_energy[c] += value * value;
     }
   }
-  if (FindSection(input.gradient_sections, SectionKind::kRaw) == nullptr) {
+  const Bytes* rd_codes = FindSection(input.gradient_sections, SectionKind::kRdCodes);
+  if (rd_codes != nullptr) {
+    if (options.gradient_rounding == quant::Rounding::kStochastic) {
+      SubtractNoise(quant::RdStepOf(*rd_codes).value(), rows, gradient, stats.gradient_energy);
+    }
+  } else if (FindSection(input.gradient_sections, SectionKind::kRaw) == nullptr) {
     const quant::DecodedRanges sent =
         quant::ReadRanges(input.gradient_sections, input.gradient_widths);
     const double share = options.gradient_rounding == quant::Rounding::kStochastic ? 6 : 12;

@@ -30,6 +30,7 @@ void ToProto(const QuantRequest& quant, v1::QuantRequest* out) {
   out->set_range_percentile(quant.range_percentile);
   out->set_range_margin(quant.range_margin);
   out->set_range_max_clipped(quant.range_max_clipped);
+  out->set_gradient_method(quant.gradient_method);
 }
 
 QuantRequest FromProto(const v1::QuantRequest& in) {
@@ -53,7 +54,8 @@ QuantRequest FromProto(const v1::QuantRequest& in) {
           .adapt_steps = in.adapt_steps(),
           .range_percentile = in.range_percentile(),
           .range_margin = in.range_margin(),
-          .range_max_clipped = in.range_max_clipped()};
+          .range_max_clipped = in.range_max_clipped(),
+          .gradient_method = in.gradient_method()};
 }
 
 void ToProto(const LoraRequest& lora, v1::LoraRequest* out) {

@@ -38,7 +38,8 @@ OpenRequest Sample() {
                    .adapt_steps = 9,
                    .range_percentile = 98,
                    .range_margin = 2,
-                   .range_max_clipped = 0.5};
+                   .range_max_clipped = 0.5,
+                   .gradient_method = "rd"};
   request.lora = {.r = 4,
                   .alpha = 32,
                   .dropout = 0.5,

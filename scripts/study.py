@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The quality study: each method and rate of configs/study.yaml trained over several seeds, in two
-processes, and what came out of it as a table and a plot.
+"""The quality study: each method and rate of docs/study/plan.yaml trained over several seeds, in
+two processes, and what came out of it as a table and a plot.
 
     study.py run [--group G ...]     runs what is not in docs/study/runs.jsonl yet, a line a run
     study.py report                  docs/quality.md's tables and docs/study/*.svg from these lines
@@ -25,7 +25,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = pathlib.Path(os.environ.get("AMAQ_CACHE", pathlib.Path.home() / ".cache" / "amaq"))
-PLAN = ROOT / "configs" / "study.yaml"
+PLAN = ROOT / "docs" / "study" / "plan.yaml"
 RUNS = ROOT / "docs" / "study" / "runs.jsonl"
 QUALITY = ROOT / "docs" / "quality.md"
 WORK = ROOT / "out" / "study"

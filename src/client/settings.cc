@@ -62,6 +62,7 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
     cut.gradient_bits = static_cast<uint32_t>(std::stoul(gradient.bits));
   }
   cut.gradient_bits_offset = gradient.bits_offset;
+  if (gradient.method == "rd") cut.gradient_rate = gradient.target_bits;
   cut.gradient_rounding = gradient.rounding == "stochastic" ? quant::Rounding::kStochastic
                                                             : quant::Rounding::kNearestEven;
   cut.seed = config.train.seed;
@@ -150,6 +151,7 @@ transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const s
   request.quant.range_percentile = config.quant.range_percentile;
   request.quant.range_margin = config.quant.range_margin;
   request.quant.range_max_clipped = config.quant.range_max_clipped;
+  request.quant.gradient_method = config.quant.gradient.method;
   request.quant.group_size = config.quant.group_size;
   const auto method = quant::ParseMethod(config.quant.method);
   if (method && quant::NeedsCache(*method)) request.quant.cache_bytes = config.quant.cache_bytes;

@@ -5,6 +5,7 @@
 
 #include "core/bytes.h"
 #include "core/error.h"
+#include "quant/sections.h"
 #include "tensor/bridge.h"
 #include "train/supervision.h"
 
@@ -164,23 +165,34 @@ void StepDriver::ReceiveBackward(uint64_t loss_tokens, Pass* pass) {
   }
   pass->result.loss_sum += info->loss_sum;
   pass->result.tokens += info->tokens;
-  const bool is_raw = message.gate.version == 0;
-  const std::vector<uint8_t> gradient_widths = GradientWidths(work, message);
+  const bool is_rd = options_.cut.gradient_rate > 0;
+  const bool is_raw = is_rd ? FindSection(message.sections, SectionKind::kRaw) != nullptr
+                            : message.gate.version == 0;
+  const std::vector<uint8_t> gradient_widths = GradientWidths(work, message, is_raw);
   decoded_version_ = message.gate.version;
-  if (!is_raw) {
+  if (is_rd) {
+    const auto values = static_cast<double>(work.context.num_rows() * stage_.spec().hidden);
+    pass->result.gradient_bits =
+        8 * static_cast<double>(quant::TotalBytes(message.sections)) / values;
+  } else if (!is_raw) {
     pass->result.gradient_bits = train::MeanGradientWidth(options_.cut, gradient_widths, work.plan);
   }
-  if (entropy_.is_used() && !is_raw) {
+  std::optional<DType> raw_dtype;
+  if (is_raw) raw_dtype = message.tensor->dtype;
+  if (entropy_.is_used() && !is_raw && !is_rd) {
     entropy_.Restore(coder_.GradientCodes(message.sections, work.plan, gradient_widths),
                      &message.sections);
   }
-  const at::Tensor gradient = DecodeGradient(work, message, gradient_widths, loss_tokens, pass);
+  const at::Tensor gradient = DecodeGradient(
+      work,
+      {message.sections, raw_dtype, gradient_widths, work.plan, {step_, message.key.micro_batch}},
+      loss_tokens, pass);
   stage_.Backward(gradient, work.context, std::move(work.saved), models::InputGradient::kNotNeeded,
                   nullptr);
 }
 
-std::vector<uint8_t> StepDriver::GradientWidths(const InFlight& work, const Message& message) {
-  const bool is_raw = message.gate.version == 0;
+std::vector<uint8_t> StepDriver::GradientWidths(const InFlight& work, const Message& message,
+                                                bool is_raw) {
   const bool is_own = options_.cut.gradient_is_own && !work.widths.empty();
   if ((!is_raw && !is_own && message.gate.version != work.version) ||
       message.gate.decoded_version != work.version) {
@@ -196,22 +208,18 @@ std::vector<uint8_t> StepDriver::GradientWidths(const InFlight& work, const Mess
   return {widths.begin(), widths.end()};
 }
 
-at::Tensor StepDriver::DecodeGradient(const InFlight& work, const Message& message,
-                                      std::span<const uint8_t> widths, uint64_t loss_tokens,
-                                      Pass* pass) {
-  std::optional<DType> raw_dtype;
-  if (message.gate.version == 0) raw_dtype = message.tensor->dtype;
+at::Tensor StepDriver::DecodeGradient(const InFlight& work, const train::GradientMessage& message,
+                                      uint64_t loss_tokens, Pass* pass) {
   // No row was quantized (one-token segments, first visits of amaq-delta): nothing to learn from.
   const Bytes* ranges = FindSection(work.coded.sections, SectionKind::kRanges);
   if (!widths_.wants_stats() || (ranges != nullptr && ranges->empty())) {
-    return coder_.DecodeGradient(message.sections, raw_dtype, work.plan, work.context.num_rows(),
-                                 widths, stage_.spec().hidden, stage_.device(),
-                                 stage_.scalar_type());
+    return coder_.DecodeGradient(message.sections, message.raw_dtype, message.plan,
+                                 work.context.num_rows(), message.widths, stage_.spec().hidden,
+                                 stage_.device(), stage_.scalar_type(), message.id);
   }
-  const train::ObservedGradient observed =
-      coder_.ObserveGradient({message.sections, raw_dtype, widths, work.plan},
-                             {work.activation, work.coded, work.widths, work.context.segments},
-                             widths_.wants_error_dot(), stage_.device(), stage_.scalar_type());
+  const train::ObservedGradient observed = coder_.ObserveGradient(
+      message, {work.activation, work.coded, work.widths, work.context.segments},
+      widths_.wants_error_dot(), stage_.device(), stage_.scalar_type());
   widths_.Observe(observed.stats, loss_tokens);
   pass->is_observed = true;
   return observed.gradient;

@@ -28,7 +28,7 @@ struct StepResult {
   double loss_sum = 0;       // nats over the supervised tokens of the step
   uint64_t tokens = 0;       // supervised
   uint64_t rows = 0;         // N of all micro-batches
-  double gradient_bits = 0;  // mean width of the last coded gradient; 0: none was coded
+  double gradient_bits = 0;  // of a value of the last coded gradient; 0: none was coded
   double grad_norm = 0;      // global, before clipping
   bool skipped = false;      // something was not finite
   std::string skip_reason;   // names step, micro-batch, token and channel
@@ -103,10 +103,11 @@ class StepDriver {
                    Pass* pass);
   void ReceiveBackward(uint64_t loss_tokens, Pass* pass);
   // Widths of the gradient that answers `work`; empty: raw. Checks its version and its echo.
-  std::vector<uint8_t> GradientWidths(const InFlight& work, const transport::Message& message);
+  std::vector<uint8_t> GradientWidths(const InFlight& work, const transport::Message& message,
+                                      bool is_raw);
   // The gradient that the message carries; the gate observes it where it learns.
-  at::Tensor DecodeGradient(const InFlight& work, const transport::Message& message,
-                            std::span<const uint8_t> widths, uint64_t loss_tokens, Pass* pass);
+  at::Tensor DecodeGradient(const InFlight& work, const train::GradientMessage& message,
+                            uint64_t loss_tokens, Pass* pass);
   train::ClipDecision ReceiveNorms(StepResult* result);
   void SendCommit(const Pass& pass, const train::ClipDecision& decision, double learning_rate);
 

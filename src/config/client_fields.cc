@@ -250,6 +250,12 @@ FieldList GateFields(QuantConfig* c) {
        .help = "Weight of the penalties hinge and mean; dual finds its own.",
        .min = 0,
        .max = 1e6},
+      {.key = "quant.gradient.method",
+       .target = &c->gradient.method,
+       .help = "How gradients cross: same (codes of quant.gradient.bits) or rd (one step size, "
+               "entropy-coded at quant.gradient.target_bits bits a value; with every "
+               "quant.method; quant.gradient.bits and wire.entropy do not apply).",
+       .names = "same rd"},
       {.key = "quant.gradient.bits",
        .target = &c->gradient.bits,
        .help = "Widths of the gradient: those of the same micro-batch's activation, one width, or "
@@ -258,8 +264,9 @@ FieldList GateFields(QuantConfig* c) {
        .unit = "bits"},
       {.key = "quant.gradient.target_bits",
        .target = &c->gradient.target_bits,
-       .help = "Mean width of the gradient at the end of the adaptation with bits: own.",
-       .min = 2,
+       .help = "Mean width of the gradient at the end of the adaptation with bits: own; bits a "
+               "value, all sections counted, with method: rd.",
+       .min = 0.05,
        .max = 8,
        .unit = "bits"},
       {.key = "quant.gradient.bits_offset",

@@ -49,8 +49,9 @@ struct GateConfig {
 };
 
 struct GradientConfig {
+  std::string method = "same";          // same | rd
   std::string bits = "same";            // same | own | 2...8
-  double target_bits = 3;               // own
+  double target_bits = 3;               // own, rd
   int32_t bits_offset = 0;              // added to same
   std::string rounding = "stochastic";  // stochastic | nearest
   bool operator==(const GradientConfig&) const = default;
@@ -64,18 +65,15 @@ struct QuantConfig {
   uint64_t cache_bytes = uint64_t{1} << 30;  // aqsgd, amaq-delta
   std::string cache_dir;  // client: empty: amaq-cache below the working directory
   double target_bits = 3;
-  double b_min = 2;
-  double b_max = 8;
-  double b_start = 7.7;
+  double b_min = 2, b_max = 8, b_start = 7.7;
   std::string schedule = "cosine";  // cosine | linear | constant
   double adapt_ratio = 0.15;        // of all optimizer steps
   uint64_t adapt_steps = 0;         // overrides adapt_ratio when > 0
   std::string axis = "channel";     // channel | token
   std::string range = "minmax";     // minmax | absmax | percentile | mae | delayed
   double range_percentile = 99.5;   // percentile
-  double range_margin = 1.1;        // delayed
-  double range_max_clipped = 0.01;  // delayed
-  uint32_t sink_tokens = 1;         // 0 | 1
+  double range_margin = 1.1, range_max_clipped = 0.01;  // delayed
+  uint32_t sink_tokens = 1;                             // 0 | 1
   bool nested = false;
   GateConfig gate;
   GradientConfig gradient;

@@ -63,6 +63,17 @@ void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
            "quant.gradient.bits_offset is added to quant.gradient.bits: same, but bits is ",
            q.gradient.bits);
   }
+  if (q.gradient.method == "rd" && q.gradient.bits != "same") {
+    Refuse(provenance, {"quant.gradient.bits", "quant.gradient.method"},
+           "quant.gradient.bits does not apply with quant.gradient.method: rd, whose rate is "
+           "quant.gradient.target_bits; it is ",
+           q.gradient.bits);
+  }
+  if (q.gradient.method == "rd" && q.gradient.bits_offset != 0) {
+    Refuse(provenance, {"quant.gradient.bits_offset", "quant.gradient.method"},
+           "quant.gradient.bits_offset does not apply with quant.gradient.method: rd, got ",
+           q.gradient.bits_offset);
+  }
   const bool is_tiled = q.method == "group" || q.method == "tahquant";
   if (q.gradient.bits == "own" && is_tiled) {
     Refuse(provenance, {"quant.gradient.bits", "quant.method"},
@@ -136,6 +147,7 @@ void CheckTokenAxis(const ClientConfig& config, const Provenance& provenance) {
   if (q.range == "delayed") refuse("quant.range", q.range);
   if (q.nested) refuse("quant.nested", "true");
   if (q.gradient.bits == "own") refuse("quant.gradient.bits", q.gradient.bits);
+  if (q.gradient.method != "same") refuse("quant.gradient.method", q.gradient.method);
   if (config.wire.entropy != "off") refuse("wire.entropy", config.wire.entropy);
 }
 

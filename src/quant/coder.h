@@ -38,6 +38,7 @@ struct CoderConfig {
   double range_percentile = 99.5;   // range percentile
   double range_margin = 1.1;        // range delayed, with the next: see DelayedRanges
   double range_max_clipped = 0.01;
+  double gradient_rate = 0;  // above 0: gradients by the rate-distortion coder (rd.h), bits a value
 };
 
 enum class TensorKind { kActivation, kGradient };
@@ -57,7 +58,9 @@ struct MessageContext {
   Rounding rounding = Rounding::kNearestEven;
   uint64_t rounding_key = 0;                  // StochasticRoundingKey(...)
   std::optional<SampleContext> samples = {};  // nullopt: not training, nothing is remembered
-  DelayedRanges* delayed = nullptr;           // range delayed: set by the coder that holds them
+  // N of the micro-batch that the matrix has rows of; 0: all of them. For those who keep a rate.
+  uint64_t micro_batch_rows = 0;
+  DelayedRanges* delayed = nullptr;  // range delayed: set by the coder that holds them
 };
 
 struct CodedMatrix {

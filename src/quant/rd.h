@@ -64,6 +64,13 @@ double RdEstimateBits(std::span<const float> y, const RdOptions& options, const 
 int16_t RdSolveIndex(std::span<const float> y, RdOptions options, const RdModel& model,
                      double bits);
 
+// The step of a kRdCodes section that RdDecode took. Errors: kDataLoss.
+RdStep RdStepOf(const Bytes& codes);
+
+// What stochastic rounding adds to the energy of a value, in step^2, where the mean of |q| is
+// `mean`, for Laplace-distributed values: 1/6 where it is large, `mean` where it is small.
+double RdRoundingNoise(double mean);
+
 // Root of the mean square of the finite values, 1 where it is 0 or cannot be a scale.
 float RdScaleOf(std::span<const float> y);
 

@@ -374,6 +374,21 @@ int16_t RdSolveIndex(std::span<const float> y, RdOptions options, const RdModel&
   return static_cast<int16_t>(high);
 }
 
+RdStep RdStepOf(const Bytes& codes) {
+  ByteReader reader(codes, "the rate-distortion codes section");
+  RdStep step;
+  step.scale = reader.Read<float>();
+  step.index = reader.Read<int16_t>();
+  return step;
+}
+
+double RdRoundingNoise(double mean) {
+  if (mean < 1e-3) return mean;
+  if (mean > 30) return 1.0 / 6;
+  // E q^2 - E (y / step)^2
+  return mean / std::tanh(1 / (2 * mean)) - 2 * mean * mean;
+}
+
 float RdScaleOf(std::span<const float> y) {
   double energy = 0;
   double count = 0;

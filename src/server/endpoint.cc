@@ -12,6 +12,7 @@
 #include "core/version.h"
 #include "models/loader.h"
 #include "quant/config.h"
+#include "quant/rd_rate.h"
 #include "server/engine.h"
 
 namespace amaq::server {
@@ -161,6 +162,7 @@ void TakeAxis(const transport::QuantRequest& quant, const config::LimitsConfig& 
   if (!quant::HasTokenAxis(cut->method)) refuse("quant.method", quant.method);
   if (cut->range == quant::Range::kDelayed) refuse("quant.range", quant.range);
   if (quant.gradient_bits == "own") refuse("quant.gradient.bits", quant.gradient_bits);
+  if (quant.gradient_method != "same") refuse("quant.gradient.method", quant.gradient_method);
   if (quant.entropy != "off") refuse("wire.entropy", quant.entropy);
   if (quant.positions < 1 || quant.positions > limits.max_tokens) {
     Refuse("quant.axis: token has ", quant.positions,
@@ -180,6 +182,21 @@ void TakeRange(const transport::QuantRequest& quant, train::CutOptions* cut) {
   cut->range_margin = quant.range_margin;
   CheckNumber("quant.range_max_clipped", quant.range_max_clipped, 0, 1.001);
   cut->range_max_clipped = quant.range_max_clipped;
+}
+
+void TakeGradientMethod(const transport::QuantRequest& quant, train::CutOptions* cut) {
+  if (quant.gradient_method == "same") return;
+  if (quant.gradient_method != "rd") {
+    Refuse("quant.gradient.method '", quant.gradient_method, "' of the client is unknown");
+  }
+  if (quant.gradient_bits != "same" || quant.gradient_bits_offset != 0) {
+    Refuse("quant.gradient.method is rd at the client, with quant.gradient.bits '",
+           quant.gradient_bits, "' and bits_offset ", quant.gradient_bits_offset,
+           "; with rd they must be 'same' and 0");
+  }
+  CheckNumber("quant.gradient.target_bits", quant.gradient_target_bits, quant::kRdLowestRate,
+              8.001);
+  cut->gradient_rate = quant.gradient_target_bits;
 }
 
 train::CutOptions CutOf(const OpenRequest& request, const config::ServerFileConfig& config) {
@@ -205,6 +222,7 @@ train::CutOptions CutOf(const OpenRequest& request, const config::ServerFileConf
            " at the client, -6 to 6 here");
   }
   cut.gradient_bits_offset = quant.gradient_bits_offset;
+  TakeGradientMethod(quant, &cut);
   if (quant.gradient_rounding != "stochastic" && quant.gradient_rounding != "nearest") {
     Refuse("quant.gradient.rounding '", quant.gradient_rounding, "' of the client is unknown");
   }

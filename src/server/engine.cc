@@ -191,7 +191,7 @@ void Engine::AttachGradient(const at::Tensor& gradient, const train::GradientRow
   if (is_own && !coded.raw_dtype) {
     gradient_gate_->Observe({train::SentRanges(coded.sections, widths), {}, {}}, 1);
   }
-  if (entropy_.is_used() && !coded.raw_dtype) {
+  if (entropy_.is_used() && !coded.raw_dtype && options_.cut.gradient_rate == 0) {
     entropy_.Compress(coder_.GradientCodes(coded.sections, plan, widths),
                       download_bytes_per_second_, &coded.sections);
   }

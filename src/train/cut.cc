@@ -4,6 +4,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "core/check.h"
 #include "core/rng.h"
@@ -61,7 +62,8 @@ std::unique_ptr<quant::Coder> CoderOf(const CutOptions& options, quant::TensorKi
        .nested = options.nested,
        .range_percentile = options.range_percentile,
        .range_margin = options.range_margin,
-       .range_max_clipped = options.range_max_clipped},
+       .range_max_clipped = options.range_max_clipped,
+       .gradient_rate = options.gradient_rate},
       kind, std::move(storage));
 }
 
@@ -143,27 +145,33 @@ CodedTensor CutCoder::EncodeGradient(const at::Tensor& gradient, const GradientR
   const uint64_t key = StochasticRoundingKey(options_.seed, options_.cut, kBackwardDirection,
                                              id.step, id.micro_batch);
   const quant::MessagePlace place = {id.step, 0, id.micro_batch};
-  quant::CodedMatrix coded = gradient_->Encode(tensor::ViewMatrix(sent),
-                                               {.widths = widths,
-                                                .rows = {plan.sink_rows, plan.rows},
-                                                .positions = plan.positions,
-                                                .rounding = options_.gradient_rounding,
-                                                .rounding_key = key,
-                                                .samples = quant::SampleContext{{}, {}, place}},
-                                               {});
+  quant::CodedMatrix coded =
+      gradient_->Encode(tensor::ViewMatrix(sent),
+                        {.widths = widths,
+                         .rows = {plan.sink_rows, plan.rows},
+                         .positions = plan.positions,
+                         .rounding = options_.gradient_rounding,
+                         .rounding_key = key,
+                         .samples = quant::SampleContext{{}, {}, place},
+                         .micro_batch_rows = static_cast<uint64_t>(gradient.size(0))},
+                        {});
   return {std::move(coded.sections), coded.raw_dtype, {}};
 }
 
 at::Tensor CutCoder::DecodeGradient(const std::vector<Section>& sections,
                                     std::optional<DType> raw_dtype, const GradientRows& plan,
                                     int64_t num_rows, std::span<const uint8_t> widths,
-                                    int64_t channels, at::Device device, at::ScalarType type) {
+                                    int64_t channels, at::Device device, at::ScalarType type,
+                                    const MicroBatchId& id) {
   const auto sent_rows = static_cast<int64_t>(plan.rows.size());
   at::Tensor sent = tensor::EmptyFloats(sent_rows, channels);
-  gradient_->Decode(
-      sections, raw_dtype,
-      {.widths = widths, .rows = {plan.sink_rows, plan.rows}, .positions = plan.positions},
-      sent_rows, channels, tensor::Floats(sent));
+  const quant::MessagePlace place = {id.step, 0, id.micro_batch};
+  gradient_->Decode(sections, raw_dtype,
+                    {.widths = widths,
+                     .rows = {plan.sink_rows, plan.rows},
+                     .positions = plan.positions,
+                     .samples = quant::SampleContext{{}, {}, place}},
+                    sent_rows, channels, tensor::Floats(sent));
   return SpreadRows(sent, plan, num_rows, device, type);
 }
 
@@ -198,6 +206,10 @@ void CutCoder::KeepSteps(uint64_t step) {
 }
 void CutCoder::TakeBackStep(uint64_t step) {
   for (quant::Coder* coder : {activation_.get(), gradient_.get()}) coder->TakeBack({step, 0, 0});
+}
+
+uint64_t CutCoder::MemoryDigest() const {
+  return activation_->MemoryDigest() ^ std::rotl(gradient_->MemoryDigest(), 1);
 }
 
 }  // namespace amaq::train

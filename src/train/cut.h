@@ -36,6 +36,7 @@ struct CutOptions {
   std::optional<uint32_t> gradient_bits;  // nullopt: the widths of the forward tensor
   bool gradient_is_own = false;           // or those of the gradient's own gate
   int32_t gradient_bits_offset = 0;
+  double gradient_rate = 0;  // above 0: gradient.method rd, bits a value; else same
   quant::Rounding gradient_rounding = quant::Rounding::kStochastic;
   uint64_t seed = 0;
   uint32_t cut = 0;
@@ -91,6 +92,7 @@ struct GradientMessage {
   std::optional<DType> raw_dtype;
   std::span<const uint8_t> widths;
   const GradientRows& plan;
+  MicroBatchId id = {};
 };
 struct ObservedGradient {
   at::Tensor gradient;
@@ -120,7 +122,7 @@ class CutCoder {
   at::Tensor DecodeGradient(const std::vector<Section>& sections, std::optional<DType> raw_dtype,
                             const GradientRows& plan, int64_t num_rows,
                             std::span<const uint8_t> widths, int64_t channels, at::Device device,
-                            at::ScalarType type);
+                            at::ScalarType type, const MicroBatchId& id = {});
 
   // How the codes of a message that is not raw lie: what the entropy stage reads them with. Errors:
   // as quant::Coder::ShapeOf.
@@ -139,6 +141,9 @@ class CutCoder {
   // The steps before `step` are applied / the attempt of `step` under way leaves no trace.
   void KeepSteps(uint64_t step);
   void TakeBackStep(uint64_t step);
+
+  // Of what the coders remember: equal at both parties after the same steps.
+  uint64_t MemoryDigest() const;
 
  private:
   // quant.axis: token, in cut_token_stats.cc.

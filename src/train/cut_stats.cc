@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quant/rd.h"
 #include "tensor/bridge.h"
 #include "train/cut.h"
 #include "train/cut_rows.h"
@@ -55,6 +56,28 @@ std::vector<double> ErrorDotOfDecoded(const SentActivation& sent, const at::Tens
   return error_dot;
 }
 
+quant::MessagePlace PlaceOf(const MicroBatchId& id) { return {id.step, 0, id.micro_batch}; }
+
+// Takes the rounding's noise out of the energies of a gradient that crossed in steps of one size.
+// g: the rows that crossed.
+void SubtractNoise(double step, std::span<const float> g, const GradientRows& plan,
+                   std::vector<double>* energy) {
+  const size_t channels = energy->size();
+  const auto coded_rows = static_cast<double>(plan.num_coded());
+  std::vector<double> magnitude(channels, 0);
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    if (std::ranges::binary_search(plan.sink_rows, i)) continue;
+    for (size_t c = 0; c < channels; ++c) {
+      magnitude[c] += std::fabs(static_cast<double>(g[i * channels + c]));
+    }
+  }
+  for (size_t c = 0; c < channels; ++c) {
+    const double mean = coded_rows == 0 ? 0 : magnitude[c] / (coded_rows * step);
+    const double noise = coded_rows * step * step * quant::RdRoundingNoise(mean);
+    (*energy)[c] = std::max(0.0, (*energy)[c] - noise);
+  }
+}
+
 }  // namespace
 
 quant::GateSums CutCoder::DecodeAndSum(const GradientMessage& message, const SentActivation& sent,
@@ -67,7 +90,9 @@ quant::GateSums CutCoder::DecodeAndSum(const GradientMessage& message, const Sen
   const quant::SentActivation* activation = wants_error_dot && is_of_x ? &known : nullptr;
   quant::GateSums sums =
       gradient_->DecodeForGate(message.sections, message.raw_dtype,
-                               {.widths = message.widths, .rows = {plan.sink_rows, plan.rows}},
+                               {.widths = message.widths,
+                                .rows = {plan.sink_rows, plan.rows},
+                                .samples = quant::SampleContext{{}, {}, PlaceOf(message.id)}},
                                rows->size(0), rows->size(1), activation, tensor::Floats(*rows));
   if (wants_error_dot && activation == nullptr) {
     sums.error_dot = sent.coded.raw_dtype ? std::vector<double>(sums.energy.size(), 0)
@@ -95,6 +120,13 @@ ObservedGradient CutCoder::ObserveGradient(const GradientMessage& message,
   stats.gradient_energy = std::move(sums.energy);
   stats.error_dot = std::move(sums.error_dot);
   if (message.raw_dtype) return observed;
+  if (const Bytes* codes = FindSection(message.sections, SectionKind::kRdCodes)) {
+    if (options_.gradient_rounding == quant::Rounding::kStochastic) {
+      SubtractNoise(quant::RdStepOf(*codes).value(), ConstFloats(rows), plan,
+                    &stats.gradient_energy);
+    }
+    return observed;
+  }
   const quant::DecodedRanges ranges = quant::ReadRanges(message.sections, message.widths);
   const double share = options_.gradient_rounding == quant::Rounding::kStochastic ? 6 : 12;
   const auto coded_rows = static_cast<double>(plan.num_coded());

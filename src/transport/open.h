@@ -44,6 +44,7 @@ struct QuantRequest {
   uint32_t positions = 0;     // axis token: how many have a width
   double range_margin = 1.1;  // delayed, with the next: the server sends gradients
   double range_max_clipped = 0.01;
+  std::string gradient_method = "same";  // same | rd, at gradient_target_bits
 };
 
 struct LoraRequest {

@@ -32,6 +32,7 @@ void ToProto(const QuantRequest& quant, v1::QuantRequest* out) {
   out->set_positions(quant.positions);
   out->set_range_margin(quant.range_margin);
   out->set_range_max_clipped(quant.range_max_clipped);
+  out->set_gradient_method(quant.gradient_method);
 }
 
 QuantRequest FromProto(const v1::QuantRequest& in) {
@@ -57,7 +58,8 @@ QuantRequest FromProto(const v1::QuantRequest& in) {
           .axis = in.axis(),
           .positions = in.positions(),
           .range_margin = in.range_margin(),
-          .range_max_clipped = in.range_max_clipped()};
+          .range_max_clipped = in.range_max_clipped(),
+          .gradient_method = in.gradient_method()};
 }
 
 void ToProto(const LoraRequest& lora, v1::LoraRequest* out) {

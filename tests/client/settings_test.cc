@@ -205,6 +205,7 @@ TEST(SettingsTest, OpenSaysWhatTheServerMustDoAlike) {
   EXPECT_EQ(request.quant.range_percentile, 98);
   EXPECT_EQ(request.quant.range_margin, 3);
   EXPECT_EQ(request.quant.range_max_clipped, 0.125);
+  EXPECT_EQ(request.quant.gradient_method, "same");
   EXPECT_EQ(request.lora.dropout, 0.25);
   EXPECT_EQ(request.lora.target_modules.size(), 7u);
   EXPECT_EQ(request.optimizer.beta1, 0.8);

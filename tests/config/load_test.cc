@@ -261,6 +261,24 @@ TEST(ValidateTest, OffsetNeedsWidthsToAddTo) {
               HasSubstr("bits is 4"));
 }
 
+TEST(ValidateTest, ARateDistortionCodedGradientHasNoWidths) {
+  EXPECT_THAT(Refusal([](ClientConfig* c) {
+                c->quant.gradient.method = "rd";
+                c->quant.gradient.bits = "4";
+              }),
+              HasSubstr("quant.gradient.bits does not apply"));
+  EXPECT_THAT(Refusal([](ClientConfig* c) {
+                c->quant.gradient.method = "rd";
+                c->quant.gradient.bits_offset = 1;
+              }),
+              HasSubstr("quant.gradient.bits_offset does not apply"));
+  ClientConfig config = Complete();
+  config.quant.method = "none";
+  config.quant.gradient.method = "rd";
+  config.quant.gradient.target_bits = 1.6;
+  EXPECT_NO_THROW(Validate(config));
+}
+
 TEST(ValidateTest, TheGradientsOwnGateNeedsCodesAndATargetBelowTheStart) {
   EXPECT_THAT(Refusal([](ClientConfig* c) {
                 c->quant.gradient.bits = "own";

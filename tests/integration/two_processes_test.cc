@@ -6,6 +6,7 @@
 #include <string>
 
 #include "config/load.h"
+#include "core/error.h"
 #include "io/file.h"
 #include "tests/support/child_process.h"
 #include "tests/support/tiny_hf_model.h"

@@ -213,6 +213,16 @@ TEST_F(EndpointTest, OptionsOutsideTheProtocolAreRefusedByName) {
   refused([](auto& r) { r.quant.gradient_bits_offset = 7; }, "quant.gradient.bits_offset is 7");
   refused([](auto& r) { r.quant.gradient_bits_offset = -7; }, "quant.gradient.bits_offset is -7");
   refused([](auto& r) { r.quant.gradient_rounding = "up"; }, "quant.gradient.rounding 'up'");
+  refused([](auto& r) { r.quant.gradient_method = "zip"; }, "quant.gradient.method 'zip'");
+  refused([](auto& r) { r.quant.gradient_method = "rd", r.quant.gradient_bits = "4"; },
+          "quant.gradient.method is rd at the client, with quant.gradient.bits '4'");
+  refused([](auto& r) { r.quant.gradient_method = "rd", r.quant.gradient_bits_offset = 1; },
+          "bits_offset 1");
+  for (const double rate : {0.01, 9.0, std::nan("")}) {
+    refused(
+        [rate](auto& r) { r.quant.gradient_method = "rd", r.quant.gradient_target_bits = rate; },
+        "quant.gradient.target_bits is");
+  }
   refused([](auto& r) { r.quant.entropy = "zip"; }, "wire.entropy 'zip'");
   refused([](auto& r) { r.memory_policy = "none"; }, "train.memory 'none'");
   refused([](auto& r) { r.compute_dtype = "fp64"; }, "model.dtype");

@@ -129,6 +129,36 @@ TEST(ObserveGradientTest, EnergyLosesHalfAsMuchWhenRoundedToNearest) {
   ExpectNear(c.Gather().gradient_energy, BruteForceEnergy(c, 12));
 }
 
+// One step size for channels of different scale, at a rate where most values are below it.
+TEST(ObserveGradientTest, EnergyOfARateDistortionCodedGradientIsNearThatOfTheGradient) {
+  constexpr int64_t kTokens = 4000;
+  CutOptions options;
+  options.gradient_rate = 1.6;
+  const std::vector<uint32_t> segments = {0, kTokens};
+  const GradientRows plan =
+      PlanGradientRows(segments, std::vector<uint32_t>{kTokens - 1}, options.sink_tokens);
+  at::Tensor g = NamedTensor("g", kTokens, kStatsChannels, 1, at::kFloat);
+  g = g * g * g;  // heavy tails
+  for (int64_t c = 0; c < 7; ++c) g.select(1, c).mul_(std::exp2(static_cast<double>(c - 3)));
+  const CodedTensor sent = CutCoder(options).EncodeGradient(g, plan, {}, {0, 0});
+  ASSERT_FALSE(sent.raw_dtype);
+  const CodedTensor raw{{}, DType::kBF16, {}};
+
+  const ObservedGradient observed = CutCoder(options).ObserveGradient(
+      {sent.sections, {}, {}, plan}, {g, raw, {}, segments}, false, at::kCPU, at::kFloat);
+
+  for (int64_t c = 2; c < 7; ++c) {
+    double energy = 0, with_noise = 0;
+    for (uint32_t row = 1; row < kTokens; ++row) {
+      energy += std::pow(At(g, row, static_cast<size_t>(c)), 2);
+      with_noise += std::pow(At(observed.gradient, row, static_cast<size_t>(c)), 2);
+    }
+    const double gathered = observed.stats.gradient_energy[static_cast<size_t>(c)];
+    EXPECT_LT(std::abs(gathered - energy), std::abs(with_noise - energy)) << "channel " << c;
+    EXPECT_GT(gathered, 0) << "channel " << c;
+  }
+}
+
 TEST(ObserveGradientTest, EnergyOfARawGradientIsItsSquares) {
   StatsCase c(CutOptions{}, {});
   ASSERT_TRUE(c.gradient_raw_dtype);

@@ -40,7 +40,8 @@ OpenRequest Sample() {
                    .axis = "token",
                    .positions = 512,
                    .range_margin = 2,
-                   .range_max_clipped = 0.5};
+                   .range_max_clipped = 0.5,
+                   .gradient_method = "rd"};
   request.lora = {.r = 4,
                   .alpha = 32,
                   .dropout = 0.5,

@@ -42,6 +42,8 @@ std::unique_ptr<StatelessCoder> MakeTokenCoder(DType wire_dtype, const EncodeOpt
 std::unique_ptr<StatelessCoder> MakeGroupCoder(DType wire_dtype, uint32_t group_size);
 // tahquant: tiles of 32 channels of a token; only activations have tokens of fewer bits.
 std::unique_ptr<StatelessCoder> MakeTahquantCoder(DType wire_dtype, TensorKind kind);
+// gradient.method: rd, at `rate` bits an element.
+std::unique_ptr<Coder> MakeRdCoder(double rate);
 // aqsgd, amaq-delta: what a sample differs by from its last visit, written by `inner`.
 std::unique_ptr<Coder> MakeDeltaCoder(std::unique_ptr<StatelessCoder> inner,
                                       std::unique_ptr<CacheStorage> storage, uint64_t cache_bytes);

@@ -69,6 +69,7 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
   cut.group_size = config.quant.group_size;
   cut.cache_bytes = config.quant.cache_bytes;
   if (!config.quant.cache_dir.empty()) cut.cache_dir = config.quant.cache_dir;
+  cut.rd_dead_zone = config.quant.rd.dead_zone;
   return cut;
 }
 

@@ -23,6 +23,7 @@ enum class Method : uint32_t {
   kAqsgd = 7,
   kTahquant = 8,
   kAmaqDelta = 9,
+  kAmaqRd = 10,
 };
 enum class Range : uint32_t { kMinMax = 1, kAbsMax = 2, kPercentile = 3, kMae = 4, kDelayed = 5 };
 enum class Rounding : uint32_t { kNearestEven = 1, kStochastic = 2 };
@@ -38,10 +39,12 @@ std::string_view MethodName(Method method);
 std::optional<Method> ParseMethod(std::string_view name);
 std::optional<Range> ParseRange(std::string_view name);
 std::optional<TargetSchedule> ParseSchedule(std::string_view name);
+std::optional<Transform> ParseTransform(std::string_view name);
 // Does it remember what it sent of each sample?
 inline bool NeedsCache(Method method) {
   return method == Method::kAqsgd || method == Method::kAmaqDelta;
 }
+
 // The widths of the forward tensor over the run.
 struct WidthConfig {
   Method method = Method::kAmaq;

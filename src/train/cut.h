@@ -20,6 +20,7 @@
 #include "quant/rows.h"
 #include "quant/width_policy.h"
 #include "tensor/aten.h"
+#include "train/rd_activation.h"
 
 namespace amaq::train {
 
@@ -43,6 +44,8 @@ struct CutOptions {
   uint64_t cache_bytes = 0;  // methods with a cache of samples: its size
   // And the folder of its file; not agreed, each party has its own.
   std::string cache_dir = "amaq-cache";
+  double rd_dead_zone = 0.15;       // amaq-rd, sender
+  quant::WidthConfig rd_rate = {};  // amaq-rd, sender: its target
 };
 
 using quant::GradientRows;
@@ -105,6 +108,9 @@ class CutCoder {
   quant::CodesShape GradientCodes(const std::vector<Section>& sections, const GradientRows& plan,
                                   std::span<const uint8_t> widths) const;
 
+  // Of method amaq-rd, else null.
+  RdActivation* rd() { return rd_ ? &*rd_ : nullptr; }
+
   // The steps before `step` are applied / the attempt of `step` under way leaves no trace.
   void KeepSteps(uint64_t step);
   void TakeBackStep(uint64_t step);
@@ -116,6 +122,7 @@ class CutCoder {
   const CutOptions options_;
   const std::unique_ptr<quant::Coder> activation_;
   const std::unique_ptr<quant::Coder> gradient_;
+  std::optional<RdActivation> rd_;
 };
 
 // What the gate learns from one micro-batch: x the activation as it was sent from, coded its

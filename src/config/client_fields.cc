@@ -273,7 +273,8 @@ FieldList GateFields(QuantConfig* c) {
        .max = 1e6},
       {.key = "quant.gradient.method",
        .target = &c->gradient.method,
-       .help = "How gradients cross: same (codes of quant.gradient.bits) or rd (one step size, "
+       .help = "How gradients cross: same (codes of quant.gradient.bits; with amaq-rd as rd, at "
+               "quant.target_bits) or rd (one step size, "
                "entropy-coded at quant.gradient.target_bits bits a value; with every "
                "quant.method; quant.gradient.bits and wire.entropy do not apply).",
        .names = "same rd"},

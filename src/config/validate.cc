@@ -59,6 +59,11 @@ void CheckBits(const QuantConfig& q, const Provenance& provenance) {
 
 // Method amaq-rd has no widths: only the target falls.
 void CheckRate(const QuantConfig& q, const Provenance& provenance) {
+  if (q.gradient.bits != "same" || q.gradient.bits_offset != 0) {
+    Refuse(provenance, {"quant.gradient.bits", "quant.gradient.bits_offset"},
+           "quant.gradient.bits and bits_offset do not apply with method amaq-rd, whose gradients "
+           "have no widths");
+  }
   if (q.schedule == "constant" || q.b_start > q.target_bits) return;
   Refuse(provenance, {"quant.b_start", "quant.target_bits"},
          "quant.b_start must be more than quant.target_bits (", q.target_bits, "), got ",

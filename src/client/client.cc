@@ -187,6 +187,7 @@ class Run {
     progress_.Say(StrCat("client: embedding and blocks 0 to ", range.end_block - 1,
                          "; server: blocks ", range.end_block, " to ", model.spec.num_blocks - 1,
                          ", head and loss; ", max_steps_, " steps"));
+    FitTransform(driver, sampler, model.spec.hidden);
     Measure(driver, "before training", &totals_.eval_before);
     Calibrate(driver, *widths, sampler);
     const RunOutcome outcome = Train(driver, *stage, *widths, &sampler);
@@ -194,7 +195,9 @@ class Run {
       Measure(driver, "after training", &totals_.eval_after);
       Save(*stage, std::nullopt);
       totals_.traffic = link_.traffic();
-      writer_.Finish(totals_, max_steps_, widths->State());
+      std::map<std::string, std::vector<float>> state = widths->State();
+      state.merge(driver.TransformState());
+      writer_.Finish(totals_, max_steps_, state);
       PrintSummary();
     }
     link_.Close();
@@ -205,6 +208,7 @@ class Run {
   StepDriver::Options DriverOptions(const models::ModelSpec& spec) const {
     StepDriver::Options options;
     options.cut = CutOptionsOf(config_);
+    options.cut.rd_rate = WidthConfigOf(config_, max_steps_);
     options.optimizer = OptimizerOf(config_);
     options.lora = StageOptionsOf(config_).lora;
     options.in_flight = config_.train.in_flight;
@@ -257,6 +261,26 @@ class Run {
       batches.push_back(Gather(inputs_.train, sampler.Next()));
     }
     if (!batches.empty()) driver.Calibrate(batches);
+  }
+
+  // Method amaq-rd: training records in the order of the run, once at most.
+  void FitTransform(StepDriver& driver, data::Sampler sampler, int64_t channels) {
+    if (config_.quant.method != "amaq-rd") return;
+    const auto transform = quant::ParseTransform(config_.quant.rd.transform);
+    uint64_t wanted = config_.quant.rd.fit_tokens;
+    if (wanted == 0) wanted = 60 * static_cast<uint64_t>(channels);
+    std::vector<data::Batch> batches;
+    uint64_t rows = 0;
+    for (uint64_t i = 0; i < sampler.batches_per_epoch() && rows < wanted; ++i) {
+      batches.push_back(Gather(inputs_.train, sampler.Next()));
+      rows += batches.back().num_tokens();
+    }
+    const uint64_t micro_batches = max_steps_ * config_.train.gradient_accumulation_steps;
+    driver.FitTransform(batches, transform.value_or(quant::Transform::kNone),
+                        rows * micro_batches / batches.size());
+    progress_.Say(StrCat("transform fitted to ", rows, " tokens, ",
+                         Fixed(static_cast<double>(link_.traffic().forward_bytes) / 1e3, 1),
+                         " kB sent"));
   }
 
   RunOutcome Train(StepDriver& driver, models::Stage& stage, const quant::WidthPolicy& widths,
@@ -312,6 +336,7 @@ class Run {
     if (widths.widths().empty()) {  // raw
       log->widths.mean_bits = 8.0 * static_cast<double>(SizeOf(CutOptionsOf(config_).wire_dtype));
     }
+    if (config_.quant.method == "amaq-rd") log->widths.mean_bits = step.activation_bits;
     log->gradient_bits = step.gradient_bits;
     totals_.widths_final = log->widths;
     SayFreeze(widths.phase(), log->widths);

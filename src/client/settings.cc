@@ -15,6 +15,13 @@ quant::GatePenalty PenaltyKind(const std::string& name) {
   return quant::GatePenalty::kHinge;
 }
 
+// Bits a value of gradients that have no widths; 0: they have. What has no widths forward, amaq-rd,
+// has none for the way back to be the same as: its gradients get its rate.
+double GradientRate(const config::QuantConfig& quant) {
+  if (quant.gradient.method == "rd") return quant.gradient.target_bits;
+  return quant.method == "amaq-rd" ? quant.target_bits : 0;
+}
+
 }  // namespace
 
 data::DatasetOptions DatasetOptionsOf(const config::ClientConfig& config, uint64_t max_records) {
@@ -62,7 +69,7 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
     cut.gradient_bits = static_cast<uint32_t>(std::stoul(gradient.bits));
   }
   cut.gradient_bits_offset = gradient.bits_offset;
-  if (gradient.method == "rd") cut.gradient_rate = gradient.target_bits;
+  cut.gradient_rate = GradientRate(config.quant);
   cut.gradient_rounding = gradient.rounding == "stochastic" ? quant::Rounding::kStochastic
                                                             : quant::Rounding::kNearestEven;
   cut.seed = config.train.seed;
@@ -70,6 +77,7 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
   cut.group_size = config.quant.group_size;
   cut.cache_bytes = config.quant.cache_bytes;
   if (!config.quant.cache_dir.empty()) cut.cache_dir = config.quant.cache_dir;
+  cut.rd_dead_zone = config.quant.rd.dead_zone;
   return cut;
 }
 
@@ -151,7 +159,10 @@ transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const s
   request.quant.range_percentile = config.quant.range_percentile;
   request.quant.range_margin = config.quant.range_margin;
   request.quant.range_max_clipped = config.quant.range_max_clipped;
-  request.quant.gradient_method = config.quant.gradient.method;
+  if (const double rate = GradientRate(config.quant); rate > 0) {
+    request.quant.gradient_method = "rd";
+    request.quant.gradient_target_bits = rate;
+  }
   request.quant.group_size = config.quant.group_size;
   const auto method = quant::ParseMethod(config.quant.method);
   if (method && quant::NeedsCache(*method)) request.quant.cache_bytes = config.quant.cache_bytes;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/bytes.h"
+#include "core/check.h"
 #include "core/error.h"
 #include "quant/sections.h"
 #include "tensor/bridge.h"
@@ -106,12 +107,12 @@ train::CodedTensor StepDriver::Attach(const at::Tensor& activation,
   message->gate.phase = GatePhaseOf(widths_.phase());
   message->gate.target_bits = widths_.target_bits();
   message->gate.decoded_version = decoded_version_;
-  if (message->gate.version > sent_version_) {
+  if (!widths.empty() && message->gate.version > sent_version_) {
     message->sections.push_back({SectionKind::kWidths, Bytes(widths.begin(), widths.end())});
     sent_version_ = message->gate.version;
   }
   message->sections.insert(message->sections.end(), coded.sections.begin(), coded.sections.end());
-  if (entropy_.is_used() && !coded.raw_dtype) {
+  if (entropy_.is_used() && !coded.raw_dtype && coder_.rd() == nullptr) {
     entropy_.Compress(coder_.ActivationCodes(message->sections, segments, widths, samples),
                       link_.upload_bytes_per_second(), &message->sections);
   }
@@ -139,6 +140,11 @@ void StepDriver::SendForward(const data::Batch& batch, uint32_t index, uint32_t 
       work.version = widths_.version();
     }
     train::AppendSupervision({batch.segments, batch.target_rows, batch.targets}, &message.sections);
+    if (coder_.rd() != nullptr) {
+      uint64_t bytes = 0;
+      for (const Section& section : message.sections) bytes += section.bytes.size();
+      coder_.rd()->CountBytes(bytes, batch.num_tokens());
+    }
   } catch (const quant::NonFiniteError& error) {
     work.is_broken = true;
     message.item = transport::NonFinite{"activation", error.row(), error.channel()};
@@ -297,7 +303,27 @@ StepResult StepDriver::RunStep(const std::vector<data::Batch>& micro_batches,
   RunMicroBatches(micro_batches, &pass);
   const train::ClipDecision decision = ReceiveNorms(&pass.result);
   SendCommit(pass, decision, learning_rate);
+  if (coder_.rd() != nullptr) pass.result.activation_bits = coder_.rd()->rate();
   return std::move(pass.result);
+}
+
+void StepDriver::FitTransform(const std::vector<data::Batch>& batches, quant::Transform transform,
+                              uint64_t expected_rows) {
+  AMAQ_CHECK(coder_.rd() != nullptr);
+  train::Moments moments(stage_.spec().hidden);
+  for (const data::Batch& batch : batches) {
+    moments.Add(Activation(batch), train::SinkRows(batch.segments, options_.cut.sink_tokens));
+  }
+  train::Basis basis = train::FitBasis(transform, moments, expected_rows);
+  Message message = NewMessage(Phase::kBasis);
+  message.sections = train::WriteBasis(basis);
+  link_.Send(std::move(message));
+  coder_.rd()->SetBasis(std::move(basis), stage_.device());
+}
+
+std::map<std::string, std::vector<float>> StepDriver::TransformState() {
+  return coder_.rd() != nullptr ? coder_.rd()->State()
+                                : std::map<std::string, std::vector<float>>{};
 }
 
 void StepDriver::Calibrate(const std::vector<data::Batch>& micro_batches) {
@@ -314,11 +340,15 @@ void StepDriver::Calibrate(const std::vector<data::Batch>& micro_batches) {
   widths_.FinishCalibration();
 }
 
-Message StepDriver::RequestMessage(Phase phase, const data::Batch& batch) {
+at::Tensor StepDriver::Activation(const data::Batch& batch) {
   const models::BatchContext context = models::MakeBatchContext(
       stage_.spec(), batch.segments, {}, stage_.scalar_type(), stage_.device());
-  const at::Tensor activation = stage_.Forward(
-      stage_.Embed(tensor::FromInts(batch.tokens, stage_.device())), context, nullptr);
+  return stage_.Forward(stage_.Embed(tensor::FromInts(batch.tokens, stage_.device())), context,
+                        nullptr);
+}
+
+Message StepDriver::RequestMessage(Phase phase, const data::Batch& batch) {
+  const at::Tensor activation = Activation(batch);
   Message message = NewMessage(phase);
   message.key.request_id = next_request_++;
   Attach(activation, batch.segments, std::nullopt, &message);

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,13 +26,14 @@
 namespace amaq::client {
 
 struct StepResult {
-  double loss_sum = 0;       // nats over the supervised tokens of the step
-  uint64_t tokens = 0;       // supervised
-  uint64_t rows = 0;         // N of all micro-batches
-  double gradient_bits = 0;  // of a value of the last coded gradient; 0: none was coded
-  double grad_norm = 0;      // global, before clipping
-  bool skipped = false;      // something was not finite
-  std::string skip_reason;   // names step, micro-batch, token and channel
+  double loss_sum = 0;         // nats over the supervised tokens of the step
+  uint64_t tokens = 0;         // supervised
+  uint64_t rows = 0;           // N of all micro-batches
+  double activation_bits = 0;  // amaq-rd: rate of the step, sections of FORWARD messages; else 0
+  double gradient_bits = 0;    // of a value of the last coded gradient; 0: none was coded
+  double grad_norm = 0;        // global, before clipping
+  bool skipped = false;        // something was not finite
+  std::string skip_reason;     // names step, micro-batch, token and channel
 };
 
 struct EvalResult {
@@ -65,6 +67,13 @@ class StepDriver {
 
   // Micro-batches for a policy that measures before step 0 (waterfill); nothing is trained.
   void Calibrate(const std::vector<data::Batch>& micro_batches);
+
+  // Method amaq-rd, before anything else: fits the transform to the activations of the batches
+  // (forward only) and sends it. expected_rows: of the whole run.
+  void FitTransform(const std::vector<data::Batch>& batches, quant::Transform transform,
+                    uint64_t expected_rows);
+  // For amaq_gate.safetensors, of method amaq-rd.
+  std::map<std::string, std::vector<float>> TransformState();
 
   EvalResult Evaluate(const std::vector<data::Batch>& batches);
 
@@ -117,7 +126,9 @@ class StepDriver {
   train::CodedTensor Attach(const at::Tensor& activation, std::span<const uint32_t> segments,
                             const std::optional<quant::SampleContext>& samples,
                             transport::Message* message);
-  // An evaluation or generation message of a batch: forward without keeping anything.
+  // Forward without keeping anything.
+  at::Tensor Activation(const data::Batch& batch);
+  // An evaluation or generation message of a batch.
   transport::Message RequestMessage(transport::Phase phase, const data::Batch& batch);
   transport::Message ReceiveNext(transport::Phase phase, uint32_t micro_batch);
 

@@ -99,8 +99,9 @@ FieldList QuantFields(QuantConfig* c) {
            "linear (one falling width), waterfill (widths from one calibration pass), group "
            "(a range for each group of channels of a token), aqsgd (the difference from a "
            "record's last visit), tahquant (tiles of 32 channels, some transformed), amaq "
-           "(learned widths per channel), amaq-delta (amaq on aqsgd's difference).",
-       .names = "none fixed linear waterfill group aqsgd tahquant amaq amaq-delta",
+           "(learned widths per channel), amaq-delta (amaq on aqsgd's difference), amaq-rd (a "
+           "transform, one step size and entropy coding: no widths).",
+       .names = "none fixed linear waterfill group aqsgd tahquant amaq amaq-delta amaq-rd",
        .flag = "--quant-method"},
       {.key = "quant.bits",
        .target = &c->bits,
@@ -132,8 +133,9 @@ FieldList QuantFields(QuantConfig* c) {
        .is_path = true},
       {.key = "quant.target_bits",
        .target = &c->target_bits,
-       .help = "Mean width per channel at the end of the adaptation; amaq needs more than b_min.",
-       .min = 2,
+       .help = "Mean width per channel at the end of the adaptation; amaq needs more than b_min. "
+               "With amaq-rd bits an element on the wire, which may be fewer than 2.",
+       .min = 0.1,
        .max = 8,
        .unit = "bits",
        .flag = "--target-bits"},
@@ -215,6 +217,31 @@ FieldList QuantFields(QuantConfig* c) {
   };
 }
 
+FieldList RdFields(RdConfig* c) {
+  return {
+      {.key = "quant.rd.transform",
+       .target = &c->transform,
+       .help = "Method amaq-rd: what activations go through first: eigen (the directions of a "
+               "calibration pass over training records; with fewer tokens than channels: none), "
+               "none, or hadamard.",
+       .names = "none eigen hadamard"},
+      {.key = "quant.rd.dead_zone",
+       .target = &c->dead_zone,
+       .help = "Method amaq-rd: how much of a step more than half of it a value must have to be "
+               "rounded away from 0.",
+       .min = 0,
+       .max = 0.49,
+       .unit = "steps"},
+      {.key = "quant.rd.fit_tokens",
+       .target = &c->fit_tokens,
+       .help = "Method amaq-rd: length of the calibration pass, at most once over the training "
+               "records; 0: 60 times the model's hidden size.",
+       .min = 0,
+       .max = 1e12,
+       .unit = "tokens"},
+  };
+}
+
 FieldList GateFields(QuantConfig* c) {
   return {
       {.key = "quant.gate.update",
@@ -252,7 +279,8 @@ FieldList GateFields(QuantConfig* c) {
        .max = 1e6},
       {.key = "quant.gradient.method",
        .target = &c->gradient.method,
-       .help = "How gradients cross: same (codes of quant.gradient.bits) or rd (one step size, "
+       .help = "How gradients cross: same (codes of quant.gradient.bits; with amaq-rd as rd, at "
+               "quant.target_bits) or rd (one step size, "
                "entropy-coded at quant.gradient.target_bits bits a value; with every "
                "quant.method; quant.gradient.bits and wire.entropy do not apply).",
        .names = "same rd"},
@@ -449,6 +477,7 @@ FieldList FieldsOf(ClientConfig* config) {
   Append(&list, SplitFields(&config->split));
   Append(&list, LoraFields(&config->lora));
   Append(&list, QuantFields(&config->quant));
+  Append(&list, RdFields(&config->quant.rd));
   Append(&list, GateFields(&config->quant));
   Append(&list, DataFields(&config->data));
   Append(&list, TrainFields(&config->train));

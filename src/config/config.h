@@ -57,8 +57,15 @@ struct GradientConfig {
   bool operator==(const GradientConfig&) const = default;
 };
 
+struct RdConfig {
+  std::string transform = "eigen";  // none | eigen | hadamard
+  double dead_zone = 0.15;
+  uint64_t fit_tokens = 0;  // 0: 60 times the hidden size
+  bool operator==(const RdConfig&) const = default;
+};
+
 struct QuantConfig {
-  // none | fixed | linear | waterfill | group | aqsgd | tahquant | amaq | amaq-delta
+  // none | fixed | linear | waterfill | group | aqsgd | tahquant | amaq | amaq-delta | amaq-rd
   std::string method = "amaq";
   uint32_t bits = 4;                         // fixed, group, aqsgd, tahquant
   uint32_t group_size = 64;                  // group
@@ -76,6 +83,7 @@ struct QuantConfig {
   uint32_t sink_tokens = 1;                             // 0 | 1
   bool nested = false;
   GateConfig gate;
+  RdConfig rd;
   GradientConfig gradient;
   bool operator==(const QuantConfig&) const = default;
 };
@@ -134,8 +142,8 @@ struct LimitsConfig {
   uint32_t max_in_flight = 8;
   uint32_t max_rank = 256;
   uint32_t min_client_blocks = 0;
-  std::vector<std::string> methods = {"none",  "fixed",    "linear", "waterfill", "group",
-                                      "aqsgd", "tahquant", "amaq",   "amaq-delta"};
+  std::vector<std::string> methods = {"none",  "fixed",    "linear", "waterfill",  "group",
+                                      "aqsgd", "tahquant", "amaq",   "amaq-delta", "amaq-rd"};
   uint64_t max_cache_bytes = uint64_t{4} << 30;  // a session's quant.cache_bytes
   std::vector<std::string> dtypes = {"fp32", "bf16"};
   bool allow_fetch_adapter = true;

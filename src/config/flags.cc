@@ -82,9 +82,11 @@ std::string HelpLine(const std::string& names, const std::string& help) {
 std::string FlagHelp(const Field& field) {
   std::string help(field.help);
   if (!field.names.empty()) {
-    help += StrCat(" ", field.names);
-    std::replace(help.end() - static_cast<std::ptrdiff_t>(field.names.size()), help.end(), ' ',
-                 '|');
+    const char* separator = " ";
+    for (const std::string_view name : SplitWords(field.names)) {
+      help += StrCat(separator, name);
+      separator = " | ";
+    }
   }
   if (field.required) return help + " [required]";
   std::string value = FormatValue(field);

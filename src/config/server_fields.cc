@@ -41,7 +41,7 @@ FieldList LimitFields(LimitsConfig* c) {
       {.key = "limits.methods",
        .target = &c->methods,
        .help = "Quantizers that a client may choose (its quant.method).",
-       .names = "none fixed linear waterfill group aqsgd tahquant amaq amaq-delta"},
+       .names = "none fixed linear waterfill group aqsgd tahquant amaq amaq-delta amaq-rd"},
       {.key = "limits.max_cache_bytes",
        .target = &c->max_cache_bytes,
        .help = "Disk space that a client may ask for to cache its samples (its quant.cache_bytes).",

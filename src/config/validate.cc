@@ -57,6 +57,19 @@ void CheckBits(const QuantConfig& q, const Provenance& provenance) {
   }
 }
 
+// Method amaq-rd has no widths: only the target falls.
+void CheckRate(const QuantConfig& q, const Provenance& provenance) {
+  if (q.gradient.bits != "same" || q.gradient.bits_offset != 0) {
+    Refuse(provenance, {"quant.gradient.bits", "quant.gradient.bits_offset"},
+           "quant.gradient.bits and bits_offset do not apply with method amaq-rd, whose gradients "
+           "have no widths");
+  }
+  if (q.schedule == "constant" || q.b_start > q.target_bits) return;
+  Refuse(provenance, {"quant.b_start", "quant.target_bits"},
+         "quant.b_start must be more than quant.target_bits (", q.target_bits, "), got ",
+         q.b_start);
+}
+
 void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
   if (q.gradient.bits != "same" && q.gradient.bits_offset != 0) {
     Refuse(provenance, {"quant.gradient.bits_offset", "quant.gradient.bits"},
@@ -81,9 +94,10 @@ void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
            " one for all");
   }
   if (q.gradient.bits == "own") {
-    if (q.method == "none") {
+    if (q.method == "none" || q.method == "amaq-rd") {
       Refuse(provenance, {"quant.gradient.bits", "quant.method"},
-             "quant.gradient.bits: own fits the widths of codes, with method none there are none");
+             "quant.gradient.bits: own fits the widths of codes, with method ", q.method,
+             " there are none");
     }
     const GradientConfig& g = q.gradient;
     if (g.target_bits < q.b_min || g.target_bits > q.b_max || q.b_start < g.target_bits ||
@@ -102,6 +116,7 @@ void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
         q.gate.penalty_beta);
   }
   if (q.method == "none") return;
+  if (q.method == "amaq-rd") return CheckRate(q, provenance);
   if (q.method != "linear" && q.method != "waterfill" && !q.method.starts_with("amaq")) {
     return CheckBits(q, provenance);
   }

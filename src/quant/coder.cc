@@ -60,6 +60,7 @@ std::unique_ptr<Coder> MakeMethodCoder(const CoderConfig& config, TensorKind kin
     case Method::kLinear:
     case Method::kWaterfill:
     case Method::kAmaq:
+    case Method::kAmaqRd:  // what it codes itself is no coder's (train/rd_activation.h)
       return MakeUniformCoder(config.wire_dtype, uniform);
   }
   Throw(Code::kInvalidArgument, "unknown quant.method number ",

@@ -6,7 +6,7 @@
 namespace amaq::quant {
 namespace {
 
-constexpr std::array<std::pair<Method, std::string_view>, 9> kMethods = {
+constexpr std::array<std::pair<Method, std::string_view>, 10> kMethods = {
     {{Method::kNone, "none"},
      {Method::kFixed, "fixed"},
      {Method::kLinear, "linear"},
@@ -15,7 +15,8 @@ constexpr std::array<std::pair<Method, std::string_view>, 9> kMethods = {
      {Method::kGroup, "group"},
      {Method::kAqsgd, "aqsgd"},
      {Method::kTahquant, "tahquant"},
-     {Method::kAmaqDelta, "amaq-delta"}}};
+     {Method::kAmaqDelta, "amaq-delta"},
+     {Method::kAmaqRd, "amaq-rd"}}};
 
 template <typename Value, size_t count>
 std::optional<Value> Find(const std::array<std::pair<Value, std::string_view>, count>& table,
@@ -50,6 +51,14 @@ std::optional<TargetSchedule> ParseSchedule(std::string_view name) {
        {TargetSchedule::kLinear, "linear"},
        {TargetSchedule::kConstant, "constant"}}};
   return Find(kSchedules, name);
+}
+
+std::optional<Transform> ParseTransform(std::string_view name) {
+  static constexpr std::array<std::pair<Transform, std::string_view>, 3> kTransforms = {
+      {{Transform::kNone, "none"},
+       {Transform::kEigen, "eigen"},
+       {Transform::kHadamard, "hadamard"}}};
+  return Find(kTransforms, name);
 }
 
 std::string_view MethodName(Method method) {

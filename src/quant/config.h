@@ -23,6 +23,7 @@ enum class Method : uint32_t {
   kAqsgd = 7,
   kTahquant = 8,
   kAmaqDelta = 9,
+  kAmaqRd = 10,
 };
 enum class Range : uint32_t { kMinMax = 1, kAbsMax = 2, kPercentile = 3, kMae = 4, kDelayed = 5 };
 // What a width belongs to: a channel, or a token's position in its sequence (token_axis.h).
@@ -41,6 +42,7 @@ std::optional<Method> ParseMethod(std::string_view name);
 std::optional<Range> ParseRange(std::string_view name);
 std::optional<Axis> ParseAxis(std::string_view name);
 std::optional<TargetSchedule> ParseSchedule(std::string_view name);
+std::optional<Transform> ParseTransform(std::string_view name);
 // Does it remember what it sent of each sample?
 inline bool NeedsCache(Method method) {
   return method == Method::kAqsgd || method == Method::kAmaqDelta;

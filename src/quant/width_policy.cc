@@ -160,6 +160,8 @@ std::unique_ptr<WidthPolicy> MakeWidthPolicy(const WidthConfig& config, int64_t 
     case Method::kWaterfill:
       ValidateBounds(config);
       return MakeWaterfillPolicy(config, count);
+    case Method::kAmaqRd:
+      return MakeRdPolicy(config, count);
     case Method::kAmaq:
     case Method::kAmaqDelta:
       ValidateAmaq(config);

@@ -135,8 +135,10 @@ void TakeMethod(const transport::QuantRequest& quant, const config::ServerFileCo
            " at the client, a multiple of 8 from 32 to 128 here");
   }
   cut->group_size = quant.group_size;
-  const bool is_tiled = *method == quant::Method::kGroup || *method == quant::Method::kTahquant;
-  if (quant.gradient_bits == "own" && is_tiled) {
+  const bool has_no_channel_widths = *method == quant::Method::kGroup ||
+                                     *method == quant::Method::kTahquant ||
+                                     *method == quant::Method::kAmaqRd;
+  if (quant.gradient_bits == "own" && has_no_channel_widths) {
     Refuse("quant.gradient.bits is own at the client, which quant.method '", quant.method,
            "' has no widths for");
   }

@@ -66,6 +66,8 @@ void Engine::OnMessage(Message message, const Reply& reply) {
       return Commit(message, reply);
     case Phase::kAbort:
       return Abort(reply);
+    case Phase::kBasis:
+      return TakeBasis(message);
     case Phase::kEvaluate:
       return Evaluate(std::move(message), reply);
     case Phase::kDecode:
@@ -89,7 +91,7 @@ Message Engine::Answer(const Message& request, Phase phase) const {
 
 std::span<const uint8_t> Engine::WidthsOf(const Message& message) {
   const uint64_t version = message.gate.version;
-  if (version == 0) return {};
+  if (version == 0 || options_.cut.method == quant::Method::kAmaqRd) return {};
   return received_widths_.Take(ToString(message.key), version,
                                FindSection(message.sections, SectionKind::kWidths),
                                train::NumUnits(options_.cut, message.tensor->channels));
@@ -116,7 +118,7 @@ Engine::Incoming Engine::Receive(Message* received, bool is_training) {
   if (is_training) {
     samples = {segments, {}, {message.key.step, message.key.attempt, message.key.micro_batch}};
   }
-  if (entropy_.is_used() && !raw_dtype) {
+  if (entropy_.is_used() && !raw_dtype && coder_.rd() == nullptr) {
     entropy_.Restore(coder_.ActivationCodes(message.sections, segments, incoming.widths, samples),
                      &message.sections);
   }
@@ -254,6 +256,18 @@ void Engine::Abort(const Reply& /*reply*/) {
   is_step_finite_ = true;
   if (gradient_gate_ != nullptr) gradient_gate_->Discard();
   sent_gradient_version_ = 0;  // what the attempt carried may not have arrived
+}
+
+void Engine::TakeBasis(const Message& message) {
+  if (coder_.rd() == nullptr) {
+    Throw(Code::kInvalidArgument, ToString(message.key), " has no place in a run of quant.method ",
+          MethodName(options_.cut.method));
+  }
+  if (coder_.rd()->has_basis()) {
+    Throw(Code::kFailedPrecondition, ToString(message.key), " is the second of its run");
+  }
+  coder_.rd()->SetBasis(train::ReadBasis(message.sections, stage_->spec().hidden),
+                        stage_->device());
 }
 
 void Engine::Evaluate(Message message, const Reply& reply) {

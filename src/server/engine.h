@@ -60,6 +60,7 @@ class Engine : public transport::Session {
   void Forward(transport::Message message, const Reply& reply);
   void Commit(const transport::Message& message, const Reply& reply);
   void Abort(const Reply& reply);
+  void TakeBasis(const transport::Message& message);
   void Evaluate(transport::Message message, const Reply& reply);
   void Decode(transport::Message message, const Reply& reply);
 

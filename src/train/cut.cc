@@ -97,12 +97,21 @@ double MeanGradientWidth(const CutOptions& options, std::span<const uint8_t> wid
 CutCoder::CutCoder(const CutOptions& options)
     : options_(options),
       activation_(CoderOf(options, quant::TensorKind::kActivation)),
-      gradient_(CoderOf(options, quant::TensorKind::kGradient)) {}
+      gradient_(CoderOf(options, quant::TensorKind::kGradient)) {
+  if (options.method == quant::Method::kAmaqRd) {
+    rd_.emplace(RdActivationOptions{options.sink_tokens, options.rd_dead_zone, options.rd_rate});
+  }
+}
 
 CodedTensor CutCoder::EncodeActivation(const at::Tensor& x, std::span<const uint32_t> segments,
                                        std::span<const uint8_t> widths,
                                        const std::optional<quant::SampleContext>& samples,
                                        KeepDecoded keep) {
+  if (rd_) {
+    AMAQ_CHECK(keep == KeepDecoded::kNo);
+    const auto place = samples ? std::optional(samples->place) : std::nullopt;
+    if (auto sections = rd_->Encode(x, segments, place)) return {std::move(*sections), {}, {}};
+  }
   const std::vector<uint32_t> sinks = SinkRows(segments, options_.sink_tokens);
   const at::Tensor host = CodecInput(x);
   CodedTensor coded;
@@ -127,6 +136,10 @@ at::Tensor CutCoder::DecodeActivation(const std::vector<Section>& sections,
                                       at::Device device, at::ScalarType type,
                                       const std::optional<quant::SampleContext>& samples) {
   AMAQ_CHECK(!segments.empty());
+  if (rd_ && !raw_dtype) {
+    const auto place = samples ? std::optional(samples->place) : std::nullopt;
+    return rd_->Decode(sections, segments, place).to(device, type);
+  }
   const std::vector<uint32_t> sinks = SinkRows(segments, options_.sink_tokens);
   at::Tensor out = tensor::EmptyFloats(segments.back(), channels);
   const std::vector<uint32_t> positions = PositionsOf(options_, segments);
@@ -203,9 +216,11 @@ std::vector<double> SentRanges(const std::vector<Section>& sections,
 
 void CutCoder::KeepSteps(uint64_t step) {
   for (quant::Coder* coder : {activation_.get(), gradient_.get()}) coder->Keep({step, 0, 0});
+  if (rd_) rd_->Keep(step);
 }
 void CutCoder::TakeBackStep(uint64_t step) {
   for (quant::Coder* coder : {activation_.get(), gradient_.get()}) coder->TakeBack({step, 0, 0});
+  if (rd_) rd_->TakeBack(step);
 }
 
 uint64_t CutCoder::MemoryDigest() const {

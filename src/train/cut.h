@@ -20,6 +20,7 @@
 #include "quant/rows.h"
 #include "quant/width_policy.h"
 #include "tensor/aten.h"
+#include "train/rd_activation.h"
 
 namespace amaq::train {
 
@@ -44,6 +45,8 @@ struct CutOptions {
   uint64_t cache_bytes = 0;  // methods with a cache of samples: its size
   // And the folder of its file; not agreed, each party has its own.
   std::string cache_dir = "amaq-cache";
+  double rd_dead_zone = 0.15;       // amaq-rd, sender
+  quant::WidthConfig rd_rate = {};  // amaq-rd, sender: its target
 };
 
 using quant::GradientRows;
@@ -138,6 +141,9 @@ class CutCoder {
   ObservedGradient ObserveGradient(const GradientMessage& message, const SentActivation& sent,
                                    bool wants_error_dot, at::Device device, at::ScalarType type);
 
+  // Of method amaq-rd, else null.
+  RdActivation* rd() { return rd_ ? &*rd_ : nullptr; }
+
   // The steps before `step` are applied / the attempt of `step` under way leaves no trace.
   void KeepSteps(uint64_t step);
   void TakeBackStep(uint64_t step);
@@ -155,6 +161,7 @@ class CutCoder {
   const CutOptions options_;
   const std::unique_ptr<quant::Coder> activation_;
   const std::unique_ptr<quant::Coder> gradient_;
+  std::optional<RdActivation> rd_;
 };
 
 }  // namespace amaq::train

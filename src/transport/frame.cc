@@ -145,7 +145,7 @@ Frame DecodeFrame(std::span<const ByteSpan> pieces) {
   frame.key.phase = Phase{0};  // absent is unknown, not our default
   ProtoReader in(pieces, "frame");
   while (in.Next()) ReadField(in, &frame);
-  if (frame.key.phase < Phase::kForward || frame.key.phase > Phase::kProgress) {
+  if (frame.key.phase < Phase::kForward || frame.key.phase > Phase::kBasis) {
     Throw(Code::kInvalidArgument, "frame holds the unknown phase ",
           static_cast<uint32_t>(frame.key.phase));
   }

@@ -19,9 +19,9 @@ namespace amaq::transport {
 
 // Serialized frames + 5 bytes each (gRPC's own prefix), counted where they are made or arrive.
 struct LinkTraffic {
-  uint64_t train_bytes_up = 0;  // phases FORWARD to COMMITTED
+  uint64_t train_bytes_up = 0;  // phases FORWARD to COMMITTED, and BASIS
   uint64_t train_bytes_down = 0;
-  uint64_t forward_bytes = 0;   // of FORWARD messages alone
+  uint64_t forward_bytes = 0;   // of FORWARD and BASIS messages
   uint64_t backward_bytes = 0;  // of BACKWARD messages alone
   uint64_t total_bytes = 0;     // everything on the connection, adapters and control calls included
   uint64_t copied_bytes = 0;    // payload bytes of messages that this end of the link copied

@@ -8,9 +8,9 @@
 namespace amaq::transport {
 
 std::string_view PhaseName(Phase phase) {
-  static constexpr std::array<std::string_view, 10> kNames = {
-      "UNSPECIFIED", "FORWARD", "BACKWARD", "NORM",   "COMMIT",
-      "COMMITTED",   "ABORT",   "EVALUATE", "DECODE", "PROGRESS"};
+  static constexpr std::array<std::string_view, 11> kNames = {
+      "UNSPECIFIED", "FORWARD",  "BACKWARD", "NORM",     "COMMIT", "COMMITTED",
+      "ABORT",       "EVALUATE", "DECODE",   "PROGRESS", "BASIS"};
   const auto index = static_cast<size_t>(phase);
   return index < kNames.size() ? kNames[index] : "phase outside the table";
 }

@@ -27,6 +27,7 @@ enum class Phase : uint32_t {
   kEvaluate = 7,
   kDecode = 8,
   kProgress = 9,
+  kBasis = 10,  // client: the transform of amaq-rd, before anything that is coded with it
 };
 std::string_view PhaseName(Phase phase);  // "FORWARD" and so on
 

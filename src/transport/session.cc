@@ -32,6 +32,8 @@ Verdict StepLedger::Admit(const Message& message, uint64_t digest) {
       return Commit(message, digest);
     case Phase::kAbort:
       return Abort(message, digest);
+    case Phase::kBasis:
+      return Basis(key);
     case Phase::kEvaluate:
     case Phase::kDecode:
       if (key.request_id == 0) {
@@ -131,6 +133,12 @@ Verdict StepLedger::Abort(const Message& message, uint64_t digest) {
   loss_tokens_ = 0;
   forwards_.clear();
   return {};
+}
+
+Verdict StepLedger::Basis(const MessageKey& key) const {
+  if (Verdict place = CheckPlace(key); place.action == Verdict::Action::kRefuse) return place;
+  if (step_ == 0 && received() == 0) return {};
+  return Refuse(Code::kFailedPrecondition, ToString(key), " came after the first FORWARD");
 }
 
 void StepLedger::Committed(Message reply) {

@@ -44,6 +44,7 @@ class StepLedger {
   //   FORWARD   step, attempt: the current ones; micro-batches in order, from 0
   //   COMMIT    after all of the step's micro-batches, once
   //   ABORT     of the current attempt: the next one starts with micro-batch 0
+  //   BASIS     before the first FORWARD of the run
   //   EVALUATE, DECODE   any time; they need a request id
   Verdict Admit(const Message& message, uint64_t digest);
 
@@ -63,6 +64,7 @@ class StepLedger {
   Verdict Forward(const Message& message, uint64_t digest);
   Verdict Commit(const Message& message, uint64_t digest);
   Verdict Abort(const Message& message, uint64_t digest);
+  Verdict Basis(const MessageKey& key) const;
   Verdict CheckPlace(const MessageKey& key) const;
 
   const uint32_t epoch_;

@@ -19,8 +19,9 @@ class TrafficMeter {
   // Frames of a message: `bytes` includes the 5 bytes of each.
   void CountFrames(Way way, Phase phase, uint64_t bytes) {
     const bool trains = phase >= Phase::kForward && phase <= Phase::kCommitted;
-    if (trains) (way == Way::kUp ? train_up_ : train_down_) += bytes;
-    if (phase == Phase::kForward) forward_ += bytes;
+    const bool is_forward = phase == Phase::kForward || phase == Phase::kBasis;
+    if (trains || is_forward) (way == Way::kUp ? train_up_ : train_down_) += bytes;
+    if (is_forward) forward_ += bytes;
     if (phase == Phase::kBackward) backward_ += bytes;
     total_ += bytes;
   }

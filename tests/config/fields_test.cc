@@ -85,9 +85,10 @@ TEST(FieldsTest, ClientListHasEveryMemberOnce) {
   static_assert(NumMembers<ClientConfig>() == 12);  // ten sections, device, log_level
   constexpr size_t kMembers =
       NumMembers<ModelConfig>() + NumMembers<SplitConfig>() + NumMembers<LoraConfig>() +
-      (NumMembers<QuantConfig>() - 2) + NumMembers<GateConfig>() + NumMembers<GradientConfig>() +
-      NumMembers<DataConfig>() + NumMembers<TrainConfig>() + NumMembers<OutputConfig>() +
-      NumMembers<ServerConfig>() + NumMembers<WireConfig>() + NumMembers<SecurityConfig>() + 2;
+      (NumMembers<QuantConfig>() - 3) + NumMembers<RdConfig>() + NumMembers<GateConfig>() +
+      NumMembers<GradientConfig>() + NumMembers<DataConfig>() + NumMembers<TrainConfig>() +
+      NumMembers<OutputConfig>() + NumMembers<ServerConfig>() + NumMembers<WireConfig>() +
+      NumMembers<SecurityConfig>() + 2;
 
   const size_t listed = Addresses(fields).size();
 

@@ -134,7 +134,7 @@ TEST(LoadTest, ValueOutOfRangeNamesFileLineKeyValueAndLimit) {
             "x.yaml:1: wire.chunk_bytes must be a whole number from 65536 to 4194304, got 65535");
   EXPECT_EQ(LoadError("quant:\n  method: amak\n"),
             "x.yaml:2: quant.method must be one of none, fixed, linear, waterfill, group, aqsgd, "
-            "tahquant, amaq, amaq-delta, got amak; "
+            "tahquant, amaq, amaq-delta, amaq-rd, got amak; "
             "did you mean amaq?");
   EXPECT_THAT(LoadError("quant:\n  gradient:\n    bits: 9\n"), HasSubstr("got 9"));
 }

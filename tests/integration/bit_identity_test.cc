@@ -177,7 +177,7 @@ TEST(BitIdentityTest, AnAmaqRunIsTheSameOverGrpcAndInOneProcess) {
 // Two epochs over few records, so that the methods that remember them meet each one again.
 TEST(BitIdentityTest, ARunOfEachMethodIsTheSameOverGrpcAndInOneProcess) {
   std::vector<Bytes> adapters;
-  for (const char* method : {"group", "aqsgd", "tahquant", "amaq-delta"}) {
+  for (const char* method : {"group", "aqsgd", "tahquant", "amaq-delta", "amaq-rd"}) {
     SCOPED_TRACE(method);
     const TinyRun run("identity-methods");
     config::ClientConfig config = AmaqConfig(run);

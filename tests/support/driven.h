@@ -40,6 +40,7 @@ class Driven {
                           client::StageOptionsOf(config));
     client::StepDriver::Options options;
     options.cut = client::CutOptionsOf(config);
+    options.cut.rd_rate = client::WidthConfigOf(config, 10);
     options.optimizer = client::OptimizerOf(config);
     options.lora = client::StageOptionsOf(config).lora;
     options.in_flight = config.train.in_flight;

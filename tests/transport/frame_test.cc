@@ -137,7 +137,7 @@ TEST(FrameTest, UnknownFieldsAreSkipped) {
 }
 
 TEST(FrameTest, RefusesAnUnknownPhase) {
-  for (const uint32_t phase : {0u, 10u, 1000u}) {
+  for (const uint32_t phase : {0u, 11u, 1000u}) {
     Frame frame = Sample();
     frame.key.phase = static_cast<Phase>(phase);
     frame.crc32c = FrameCrc(frame);

@@ -15,6 +15,7 @@ std::unique_ptr<WidthPolicy> MakeFixedPolicy(const WidthConfig& config, size_t c
 std::unique_ptr<WidthPolicy> MakeLinearPolicy(const WidthConfig& config, size_t channels);
 std::unique_ptr<WidthPolicy> MakeWaterfillPolicy(const WidthConfig& config, size_t channels);
 std::unique_ptr<WidthPolicy> MakeAmaqPolicy(const WidthConfig& config, size_t channels);
+std::unique_ptr<WidthPolicy> MakeRdPolicy(const WidthConfig& config, size_t channels);
 
 // What all methods share: the widths with their version, and answers for those who learn nothing.
 class WidthPolicyBase : public WidthPolicy {

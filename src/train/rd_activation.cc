@@ -1,0 +1,194 @@
+#include "train/rd_activation.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "core/check.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "quant/codec.h"
+#include "quant/rd.h"
+#include "quant/rows.h"
+#include "tensor/bridge.h"
+
+namespace amaq::train {
+namespace {
+
+// Rows of a micro-batch, sinks and others.
+struct SplitRows {
+  std::vector<uint32_t> sinks;
+  std::vector<uint32_t> coded;
+};
+SplitRows SplitOf(std::span<const uint32_t> segments, uint32_t sink_tokens) {
+  SplitRows split;
+  split.sinks = quant::SinkRows(segments, sink_tokens);
+  for (uint32_t row = 0; row < segments.back(); ++row) {
+    if (!std::binary_search(split.sinks.begin(), split.sinks.end(), row)) {
+      split.coded.push_back(row);
+    }
+  }
+  return split;
+}
+
+// Names the first element of x that is not finite, in the whole micro-batch.
+void RequireFinite(const at::Tensor& x) {
+  if (std::isfinite(x.sum().item<double>())) return;  // sums of finite values may overflow, too
+  const at::Tensor host = tensor::OnHost(x.to(at::kFloat));
+  const std::span<const float> values = tensor::Floats(host);
+  const auto channels = static_cast<size_t>(x.size(1));
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    const size_t row = i / channels;
+    const auto channel = static_cast<uint32_t>(i % channels);
+    throw quant::NonFiniteError(
+        row, channel,
+        StrCat("the value at row ", row, ", channel ", channel, " is not finite: ", values[i]));
+  }
+}
+
+uint64_t TotalBytes(const std::vector<Section>& sections) {
+  uint64_t total = 0;
+  for (const Section& section : sections) total += section.bytes.size();
+  return total;
+}
+
+Section SinkSection(const at::Tensor& sinks) {
+  const at::Tensor host = tensor::OnHost(sinks);
+  Section section = quant::EncodeRaw(tensor::ViewMatrix(host), DType::kBF16).front();
+  section.kind = SectionKind::kSinkRows;
+  return section;
+}
+
+}  // namespace
+
+RdActivation::RdActivation(const RdActivationOptions& options)
+    : options_(options), rate_(options.rate) {}
+
+void RdActivation::SetBasis(Basis basis, at::Device device) {
+  model_.emplace(static_cast<size_t>(basis.channels()));
+  basis.MoveTo(device);
+  basis_.emplace(std::move(basis));
+}
+
+quant::RdModel& RdActivation::RequireModel() {
+  if (!model_) Throw(Code::kFailedPrecondition, "an amaq-rd activation before its basis");
+  return *model_;
+}
+
+std::optional<std::vector<Section>> RdActivation::Encode(
+    const at::Tensor& x, std::span<const uint32_t> segments,
+    const std::optional<quant::MessagePlace>& place) {
+  quant::RdModel& model = RequireModel();
+  AMAQ_CHECK(!segments.empty() && x.size(0) == segments.back());
+  RequireFinite(x);
+  const SplitRows split = SplitOf(segments, options_.sink_tokens);
+  std::vector<Section> sections;
+  std::optional<quant::RdEncoded> coded;
+  quant::RdOptions options;
+  options.dead_zone = static_cast<float>(options_.dead_zone);
+  if (!split.coded.empty()) {
+    const at::Tensor y = tensor::OnHost(
+        basis_->Analyse(x.index_select(0, tensor::FromRows(split.coded, x.device()))));
+    const std::span<const float> values = tensor::Floats(y);
+    options.step.index = rate_->index().value_or(0);
+    if (!rate_->index()) {
+      options.step.index = quant::RdSolveIndex(
+          values, options, model, rate_->target_bits() * static_cast<double>(values.size()));
+    }
+    coded = quant::RdEncode(values, options, model, {});
+    if (!coded) return std::nullopt;
+    sections = std::move(coded->sections);
+  }
+  if (!split.sinks.empty()) {
+    sections.push_back(
+        SinkSection(x.index_select(0, tensor::FromRows(split.sinks, x.device())).to(at::kFloat)));
+  }
+  if (TotalBytes(sections) > static_cast<uint64_t>(x.numel()) * 2) return std::nullopt;
+  if (place && coded) {
+    if (!rate_->index()) rate_->Start(options.step.index);
+    model.Add(*place, std::move(coded->counts));
+  }
+  return sections;
+}
+
+at::Tensor RdActivation::Decode(const std::vector<Section>& sections,
+                                std::span<const uint32_t> segments,
+                                const std::optional<quant::MessagePlace>& place) {
+  quant::RdModel& model = RequireModel();
+  AMAQ_CHECK(!segments.empty());
+  const SplitRows split = SplitOf(segments, options_.sink_tokens);
+  const int64_t channels = basis_->channels();
+  const auto num_sinks = static_cast<int64_t>(split.sinks.size());
+  const auto num_coded = static_cast<int64_t>(split.coded.size());
+  const Bytes* sink_bytes = FindSection(sections, SectionKind::kSinkRows);
+  if ((sink_bytes == nullptr) != split.sinks.empty()) {
+    Throw(Code::kDataLoss, "an activation of ", num_sinks, " sink rows ",
+          sink_bytes == nullptr ? "lacks" : "has", " their section");
+  }
+  at::Tensor sinks = tensor::EmptyFloats(num_sinks, channels);
+  if (sink_bytes != nullptr) {
+    quant::DecodeRaw({{SectionKind::kRaw, *sink_bytes}}, DType::kBF16, num_sinks, channels,
+                     tensor::Floats(sinks));
+  }
+  at::Tensor y = tensor::EmptyFloats(num_coded, channels);
+  std::optional<quant::RdCounts> counts;
+  if (num_coded > 0) {
+    counts = quant::RdDecode(sections, model, tensor::Floats(y));
+  } else if (FindSection(sections, SectionKind::kRdCodes) != nullptr) {
+    Throw(Code::kDataLoss, "an activation of sink rows alone has codes");
+  }
+  const at::Device device = basis_->device();
+  at::Tensor x =
+      at::empty({segments.back(), channels}, at::TensorOptions().dtype(at::kFloat).device(device));
+  x.index_copy_(0, tensor::FromRows(split.sinks, device), sinks.to(device));
+  x.index_copy_(0, tensor::FromRows(split.coded, device), basis_->Synthesise(y.to(device)));
+  if (place && counts) model.Add(*place, std::move(*counts));
+  return x;
+}
+
+void RdActivation::CountBytes(uint64_t bytes, uint64_t rows) {
+  rate_->Observe(8 * bytes, rows * static_cast<uint64_t>(basis_->channels()));
+}
+
+void RdActivation::Keep(uint64_t step) {
+  if (!model_) return;
+  model_->Keep({step, 0, 0});
+  rate_->Commit();
+  is_first_step_ = false;
+  if (rate_->is_off_target() && !was_off_target_) {
+    AMAQ_LOG(kWarning, "activations of amaq-rd need ", rate_->rate(),
+             " bits an element, the target is ", rate_->target_bits(), " (quant.target_bits)");
+  }
+  was_off_target_ = rate_->is_off_target();
+}
+
+void RdActivation::TakeBack(uint64_t step) {
+  if (!model_) return;
+  model_->TakeBack({step, 0, 0});
+  rate_->Discard();
+  if (is_first_step_) rate_.emplace(options_.rate);
+}
+
+uint64_t RdActivation::Digest() const { return model_ ? model_->Digest() : 0; }
+
+std::map<std::string, std::vector<float>> RdActivation::State() const {
+  if (!basis_) return {};
+  const Reflectors& reflectors = basis_->reflectors();
+  const int16_t index = rate_->index().value_or(0);
+  const std::vector<uint8_t> bases = model_->BasesAt(index);
+  std::map<std::string, std::vector<float>> state = {
+      {"rd.mean", basis_->mean()},
+      {"rd.transform", {static_cast<float>(static_cast<uint32_t>(basis_->transform()))}},
+      {"rd.log2_step", {static_cast<float>(index) / 16}},
+      {"rd.classes", {bases.begin(), bases.end()}}};
+  if (!reflectors.weights.empty()) {
+    state["rd.weights"].assign(reflectors.weights.begin(), reflectors.weights.end());
+    state["rd.coefficients"] = reflectors.coefficients;
+  }
+  return state;
+}
+
+}  // namespace amaq::train

@@ -128,7 +128,7 @@ bool AreFinite(const std::vector<float>& values) {
 }
 
 // Covariances of few rows know the directions of small variance badly; their diagonal is known
-// well. The share of it that is mixed in was chosen by measurement (docs/adr/0018).
+// well. The share of it that is mixed in was chosen by measurement (docs/adr/0016).
 at::Tensor Shrunk(const Moments& moments) {
   at::Tensor covariance = moments.Covariance();
   const auto channels = static_cast<double>(moments.channels());

@@ -5,7 +5,7 @@
 // few components, x^ = y B + mean goes back. B [H, H] is orthonormal whatever was rounded: it is a
 // product of Householder reflections, and their rounded vectors are what crosses the wire. Not the
 // quantizer (quant/rd.h). Basis is immutable. Errors of both ways are those of fp32 matrix
-// products. Source: design "AMAQ", section 10; the form is our choice (docs/adr/0018,
+// products. Source: design "AMAQ", section 10; the form is our choice (docs/adr/0016,
 // docs/formats/rd_basis.md).
 //
 //   const Basis basis = FitBasis(Transform::kEigen, moments, expected_rows);  // sender

@@ -12,6 +12,7 @@
 #include "quant/codec.h"
 #include "quant/rd.h"
 #include "quant/rows.h"
+#include "quant/sections.h"
 #include "tensor/bridge.h"
 
 namespace amaq::train {
@@ -47,12 +48,6 @@ void RequireFinite(const at::Tensor& x) {
         row, channel,
         StrCat("the value at row ", row, ", channel ", channel, " is not finite: ", values[i]));
   }
-}
-
-uint64_t TotalBytes(const std::vector<Section>& sections) {
-  uint64_t total = 0;
-  for (const Section& section : sections) total += section.bytes.size();
-  return total;
 }
 
 Section SinkSection(const at::Tensor& sinks) {
@@ -106,7 +101,7 @@ std::optional<std::vector<Section>> RdActivation::Encode(
     sections.push_back(
         SinkSection(x.index_select(0, tensor::FromRows(split.sinks, x.device())).to(at::kFloat)));
   }
-  if (TotalBytes(sections) > static_cast<uint64_t>(x.numel()) * 2) return std::nullopt;
+  if (quant::TotalBytes(sections) > static_cast<uint64_t>(x.numel()) * 2) return std::nullopt;
   if (place && coded) {
     if (!rate_->index()) rate_->Start(options.step.index);
     model.Add(*place, std::move(coded->counts));

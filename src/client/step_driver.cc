@@ -141,9 +141,7 @@ void StepDriver::SendForward(const data::Batch& batch, uint32_t index, uint32_t 
     }
     train::AppendSupervision({batch.segments, batch.target_rows, batch.targets}, &message.sections);
     if (coder_.rd() != nullptr) {
-      uint64_t bytes = 0;
-      for (const Section& section : message.sections) bytes += section.bytes.size();
-      coder_.rd()->CountBytes(bytes, batch.num_tokens());
+      coder_.rd()->CountBytes(quant::TotalBytes(message.sections), batch.num_tokens());
     }
   } catch (const quant::NonFiniteError& error) {
     work.is_broken = true;

@@ -157,7 +157,6 @@ CodedTensor CutCoder::EncodeGradient(const at::Tensor& gradient, const GradientR
   constexpr uint32_t kBackwardDirection = 2;  // transport::Direction::kBackward
   const uint64_t key = StochasticRoundingKey(options_.seed, options_.cut, kBackwardDirection,
                                              id.step, id.micro_batch);
-  const quant::MessagePlace place = {id.step, 0, id.micro_batch};
   quant::CodedMatrix coded =
       gradient_->Encode(tensor::ViewMatrix(sent),
                         {.widths = widths,
@@ -165,7 +164,7 @@ CodedTensor CutCoder::EncodeGradient(const at::Tensor& gradient, const GradientR
                          .positions = plan.positions,
                          .rounding = options_.gradient_rounding,
                          .rounding_key = key,
-                         .samples = quant::SampleContext{{}, {}, place},
+                         .samples = quant::SampleContext{{}, {}, PlaceOf(id)},
                          .micro_batch_rows = static_cast<uint64_t>(gradient.size(0))},
                         {});
   return {std::move(coded.sections), coded.raw_dtype, {}};
@@ -178,12 +177,11 @@ at::Tensor CutCoder::DecodeGradient(const std::vector<Section>& sections,
                                     const MicroBatchId& id) {
   const auto sent_rows = static_cast<int64_t>(plan.rows.size());
   at::Tensor sent = tensor::EmptyFloats(sent_rows, channels);
-  const quant::MessagePlace place = {id.step, 0, id.micro_batch};
   gradient_->Decode(sections, raw_dtype,
                     {.widths = widths,
                      .rows = {plan.sink_rows, plan.rows},
                      .positions = plan.positions,
-                     .samples = quant::SampleContext{{}, {}, place}},
+                     .samples = quant::SampleContext{{}, {}, PlaceOf(id)}},
                     sent_rows, channels, tensor::Floats(sent));
   return SpreadRows(sent, plan, num_rows, device, type);
 }
@@ -224,7 +222,8 @@ void CutCoder::TakeBackStep(uint64_t step) {
 }
 
 uint64_t CutCoder::MemoryDigest() const {
-  return activation_->MemoryDigest() ^ std::rotl(gradient_->MemoryDigest(), 1);
+  const uint64_t activation = rd_ ? rd_->Digest() : activation_->MemoryDigest();
+  return activation ^ std::rotl(gradient_->MemoryDigest(), 1);
 }
 
 }  // namespace amaq::train

@@ -16,6 +16,9 @@ at::Tensor CodecInput(const at::Tensor& x);
 at::Tensor SpreadRows(const at::Tensor& rows, const GradientRows& plan, int64_t num_rows,
                       at::Device device, at::ScalarType type);
 
+// What a gradient's message is to the coders: an attempt that was taken back leaves nothing.
+inline quant::MessagePlace PlaceOf(const MicroBatchId& id) { return {id.step, 0, id.micro_batch}; }
+
 }  // namespace amaq::train
 
 #endif  // AMAQ_TRAIN_CUT_ROWS_H_

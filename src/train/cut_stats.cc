@@ -56,8 +56,6 @@ std::vector<double> ErrorDotOfDecoded(const SentActivation& sent, const at::Tens
   return error_dot;
 }
 
-quant::MessagePlace PlaceOf(const MicroBatchId& id) { return {id.step, 0, id.micro_batch}; }
-
 // Takes the rounding's noise out of the energies of a gradient that crossed in steps of one size.
 // g: the rows that crossed.
 void SubtractNoise(double step, std::span<const float> g, const GradientRows& plan,

@@ -103,6 +103,28 @@ TEST_F(ClientTest, OnlyAGateThatLearnedSaysThatItsWidthsAreFrozen) {
   EXPECT_THAT(said("none"), Not(HasSubstr("widths frozen")));
 }
 
+TEST_F(ClientTest, TheTransformAndHowMuchItIsFittedToAreTheConfigs) {
+  config_.quant.method = "amaq-rd";
+  config_.quant.target_bits = 2;
+  config_.quant.schedule = "constant";
+  config_.output.overwrite = true;
+  const auto gate_of = [this](const std::string& transform, uint64_t fit_tokens,
+                              const std::string& name) {
+    config_.quant.rd.transform = transform;
+    config_.quant.rd.fit_tokens = fit_tokens;
+    RunInproc(config_);
+    const auto file = io::SafetensorsFile::Open(Out("amaq_gate.safetensors"));
+    std::vector<float> values(file->Get(name).num_elements);
+    file->ReadF32(name, values);
+    return values;
+  };
+
+  EXPECT_EQ(gate_of("eigen", 0, "rd.transform"), std::vector<float>{2});
+  EXPECT_EQ(gate_of("hadamard", 0, "rd.transform"), std::vector<float>{3});
+  EXPECT_EQ(gate_of("none", 0, "rd.transform"), std::vector<float>{1});
+  EXPECT_NE(gate_of("none", 1, "rd.mean"), gate_of("none", 0, "rd.mean"));
+}
+
 TEST_F(ClientTest, TheJoinedAdapterHoldsEveryTensorOfTheModel) {
   const Bytes bytes = RunInproc(config_);
   const auto file = io::SafetensorsFile::FromBytes(bytes, "adapter");

@@ -139,6 +139,28 @@ TEST(SettingsTest, TheCutsOptionsAreTheConfigs) {
   EXPECT_EQ(CutOptionsOf(config).range_max_clipped, 0.25);
 }
 
+TEST(SettingsTest, GradientsHaveARateWithTheirMethodRdAndOfAmaqRdThatOfTheActivations) {
+  const auto gradient_of = [](const config::ClientConfig& config) {
+    return OpenRequestOf(config, "run", {"shape", 1, 2}, 640, 100).quant;
+  };
+  config::ClientConfig config;
+  config.quant.gradient.target_bits = 1.75;
+  EXPECT_EQ(CutOptionsOf(config).gradient_rate, 0);
+  config.quant.gradient.method = "rd";
+  EXPECT_EQ(CutOptionsOf(config).gradient_rate, 1.75);
+  EXPECT_EQ(gradient_of(config).gradient_method, "rd");
+  EXPECT_EQ(gradient_of(config).gradient_target_bits, 1.75);
+  config.quant.method = "amaq-rd";
+  config.quant.target_bits = 1.25;
+  EXPECT_EQ(CutOptionsOf(config).gradient_rate, 1.75);
+  config.quant.gradient.method = "same";
+  EXPECT_EQ(CutOptionsOf(config).gradient_rate, 1.25);
+  EXPECT_EQ(gradient_of(config).gradient_method, "rd");
+  EXPECT_EQ(gradient_of(config).gradient_target_bits, 1.25);
+  config.quant.rd.dead_zone = 0.375;
+  EXPECT_EQ(CutOptionsOf(config).rd_dead_zone, 0.375);
+}
+
 TEST(SettingsTest, TheStagesOptionsAreTheConfigs) {
   config::ClientConfig config;
   config.lora.r = 5;

@@ -279,6 +279,26 @@ TEST(ValidateTest, ARateDistortionCodedGradientHasNoWidths) {
   EXPECT_NO_THROW(Validate(config));
 }
 
+TEST(ValidateTest, AmaqRdHasNoWidthsAndATargetBelowItsStart) {
+  const auto refusal = [](void (*change)(QuantConfig*)) {
+    return Refusal([change](ClientConfig* c) {
+      c->quant.method = "amaq-rd";
+      change(&c->quant);
+    });
+  };
+  EXPECT_THAT(refusal([](QuantConfig* q) { q->gradient.bits = "4"; }),
+              HasSubstr("do not apply with method amaq-rd"));
+  EXPECT_THAT(refusal([](QuantConfig* q) { q->gradient.bits_offset = 1; }),
+              HasSubstr("do not apply with method amaq-rd"));
+  EXPECT_THAT(refusal([](QuantConfig* q) { q->b_start = q->target_bits; }),
+              HasSubstr("quant.b_start must be more than quant.target_bits"));
+  ClientConfig config = Complete();
+  config.quant.method = "amaq-rd";
+  config.quant.b_start = config.quant.target_bits;
+  config.quant.schedule = "constant";
+  EXPECT_NO_THROW(Validate(config));
+}
+
 TEST(ValidateTest, TheGradientsOwnGateNeedsCodesAndATargetBelowTheStart) {
   EXPECT_THAT(Refusal([](ClientConfig* c) {
                 c->quant.gradient.bits = "own";
@@ -307,6 +327,8 @@ TEST(ValidateTest, TheAxisTokenGoesWithMethodsOfTokensAndPlainCodes) {
               HasSubstr("does not go with quant.nested: true"));
   EXPECT_THAT(refusal([](ClientConfig* c) { c->quant.gradient.bits = "own"; }),
               HasSubstr("does not go with quant.gradient.bits: own"));
+  EXPECT_THAT(refusal([](ClientConfig* c) { c->quant.gradient.method = "rd"; }),
+              HasSubstr("does not go with quant.gradient.method: rd"));
   EXPECT_THAT(refusal([](ClientConfig* c) { c->wire.entropy = "on"; }),
               HasSubstr("does not go with wire.entropy: on"));
 }

@@ -186,8 +186,10 @@ TEST_F(EndpointTest, OptionsOutsideTheProtocolAreRefusedByName) {
   refused([](auto& r) { r.quant.sink_tokens = 2; }, "quant.sink_tokens is 2");
   refused([](auto& r) { r.quant.group_size = 24; }, "quant.group_size is 24");
   refused([](auto& r) { r.quant.group_size = 136; }, "quant.group_size is 136");
-  refused([](auto& r) { r.quant.method = "group", r.quant.gradient_bits = "own"; },
-          "quant.gradient.bits is own");
+  for (const char* method : {"group", "tahquant", "amaq-rd"}) {
+    refused([method](auto& r) { r.quant.method = method, r.quant.gradient_bits = "own"; },
+            "quant.gradient.bits is own");
+  }
   refused([](auto& r) { r.quant.method = "aqsgd", r.quant.cache_bytes = 0; },
           "quant.cache_bytes is 0");
   for (const char* bits : {"1", "9", "", "33", "x"}) {
@@ -207,6 +209,7 @@ TEST_F(EndpointTest, OptionsOutsideTheProtocolAreRefusedByName) {
   token([](auto& r) { r.quant.method = "group"; }, "does not go with quant.method 'group'");
   token([](auto& r) { r.quant.range = "delayed"; }, "does not go with quant.range 'delayed'");
   token([](auto& r) { r.quant.gradient_bits = "own"; }, "quant.gradient.bits 'own'");
+  token([](auto& r) { r.quant.gradient_method = "rd"; }, "quant.gradient.method 'rd'");
   token([](auto& r) { r.quant.entropy = "on"; }, "does not go with wire.entropy 'on'");
   token([](auto& r) { r.quant.positions = 0; }, "has 0 positions (data.max_length)");
   token([](auto& r) { r.quant.positions = 16385; }, "limits.max_tokens of the server is 16384");

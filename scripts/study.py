@@ -2,7 +2,8 @@
 """The quality study: each method and rate of docs/study/plan.yaml trained over several seeds, in
 two processes, and what came out of it as a table and a plot.
 
-    study.py run [--group G ...]     runs what is not in docs/study/runs.jsonl yet, a line a run
+    study.py run [--group G ...] [--arm A ...]
+                                     runs what is not in docs/study/runs.jsonl yet, a line a run
     study.py report                  docs/quality.md's tables and docs/study/*.svg from these lines
 
 Stopped at any moment it goes on where it was. Needs the Python environment of
@@ -156,7 +157,7 @@ def train(flags, model, build):
     return json.loads((output / "all_results.json").read_text())
 
 
-def run(plan, groups, data, build):
+def run(plan, groups, arms, data, build):
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"],
                             capture_output=True, text=True, check=True).stdout.strip()
     done = {(r["group"], r["arm"], json.dumps(r["flags"], sort_keys=True)) for r in read_runs()}
@@ -165,6 +166,8 @@ def run(plan, groups, data, build):
         for seed in settings["seeds"]:
             for arm in settings["arms"]:
                 flags = flags_of(plan, group, arm, seed)
+                if arms and arm not in arms:
+                    continue
                 if (group, arm, json.dumps(flags, sort_keys=True)) in done:
                     continue
                 started = time.time()
@@ -311,13 +314,14 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     runner = commands.add_parser("run", help="run what is missing")
     runner.add_argument("--group", action="append", help="only this group (may be repeated)")
+    runner.add_argument("--arm", action="append", help="only this arm (may be repeated)")
     runner.add_argument("--data", type=pathlib.Path, default=ROOT.parent / "shared" / "data")
     runner.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
     commands.add_parser("report", help="write tables and plots")
     arguments = parser.parse_args()
     plan = yaml.safe_load(PLAN.read_text())
     if arguments.command == "run":
-        run(plan, arguments.group, arguments.data.resolve(), arguments.build.resolve())
+        run(plan, arguments.group, arguments.arm, arguments.data.resolve(), arguments.build.resolve())
     else:
         report(plan)
 

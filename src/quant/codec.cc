@@ -179,10 +179,12 @@ Bytes EncodeRows(const CodedRows& x, std::span<const uint8_t> widths, const RowP
   Bytes out;
   out.reserve(CodesBytes(x.rows.size(), widths));
   // Grown part by part: the zeros of resize() are overwritten while they are in the cache.
-  constexpr size_t kRowsAtOnce = 16 * kGroupTokens;
-  for (size_t first = 0; first < x.rows.size(); first += kRowsAtOnce) {
+  constexpr uint64_t kBytesAtOnce = 512 << 10;
+  const uint64_t groups_at_once = kBytesAtOnce / std::max<uint64_t>(group_bytes, 1) + 1;
+  const uint64_t rows_at_once = groups_at_once * kGroupTokens;
+  for (size_t first = 0; first < x.rows.size(); first += rows_at_once) {
     CodedRows part = x;
-    part.rows = x.rows.subspan(first, std::min(kRowsAtOnce, x.rows.size() - first));
+    part.rows = x.rows.subspan(first, std::min(rows_at_once, x.rows.size() - first));
     const size_t done = out.size();
     out.resize(done + CodesBytes(part.rows.size(), widths));
     kernels.encode(part, {0, widths.size()}, tables, rounding, {out.data() + done, group_bytes});

@@ -40,8 +40,10 @@ bool ExtremesOfTiles(const CodedRows& x, ChannelSlice slice, float* lo, float* h
   const DF d;
   auto nan = hn::Zero(DU());
   for (size_t left = (x.rows.size() + kGroupTokens - 1) / kGroupTokens; left > 0; --left) {
-    const Group group = GroupAt(x, (left - 1) * kGroupTokens, {});
+    const size_t next = left > 1 ? left - 2 : 0;
+    const Group group = GroupAt(x, (left - 1) * kGroupTokens, next * kGroupTokens, {});
     for (size_t c = slice.begin; c < slice.end; c += kLanes) {
+      PrefetchNext<kLanes * Load::kBytes>(group, c * Load::kBytes);
       VF low = hn::LoadU(d, lo + c);
       VF high = hn::LoadU(d, hi + c);
       VF sum = hn::Zero(d);
@@ -82,6 +84,7 @@ bool Extremes(const CodedRows& x, ChannelSlice slice, float* lo, float* hi) {
 template <typename Load, Mode kMode, bool kWhole>
 HWY_INLINE uint8_t* EncodeTile(const Group& group, size_t row_channels, size_t c,
                                const ChannelTables& tables, uint64_t key, uint8_t* out) {
+  PrefetchNext<kLanes * Load::kBytes>(group, c * Load::kBytes);
   const Channels channels(tables, c);
   VU parts[2] = {hn::Zero(DU()), hn::Zero(DU())};
   VU shift = hn::Zero(DU());
@@ -120,7 +123,7 @@ template <typename Load, Mode kMode>
 void EncodeTiles(const CodedRows& x, ChannelSlice slice, const ChannelTables& tables,
                  const RoundingSpec& rounding, const CodeBytes& out, size_t slice_bytes) {
   for (size_t first = 0; first < x.rows.size(); first += kGroupTokens) {
-    const Group group = GroupAt(x, first, rounding.row_ids);
+    const Group group = GroupAt(x, first, first + kGroupTokens, rounding.row_ids);
     const std::span<uint8_t> bytes(out.data + first / kGroupTokens * out.group_bytes, slice_bytes);
     if (group.count == kGroupTokens) {
       EncodeGroup<Load, kMode, true>(group, x.channels, slice, tables, rounding.key, bytes);
@@ -230,7 +233,7 @@ struct Sums {
   };
 
   Sums(const GateSumsJob* sums_job, size_t first)
-      : job(sums_job), x(GroupAt(sums_job->x, first, {})) {}
+      : job(sums_job), x(GroupAt(sums_job->x, first, first, {})) {}
 
   const GateSumsJob* job;
   Group x;

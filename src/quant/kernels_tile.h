@@ -75,19 +75,35 @@ struct LoadF16 {
 struct Group {
   size_t count;
   const uint8_t* rows[kGroupTokens];
+  const uint8_t* ahead[kGroupTokens];  // rows that a loop reads next
   uint64_t row_ids[kGroupTokens];
 };
 
-inline Group GroupAt(const CodedRows& x, size_t first, std::span<const uint32_t> row_ids) {
+// The group at place `first` of x.rows; the one at `next` is read behind it.
+inline Group GroupAt(const CodedRows& x, size_t first, size_t next,
+                     std::span<const uint32_t> row_ids) {
   Group group;
   group.count = std::min(kGroupTokens, x.rows.size() - first);
   const size_t row_bytes = x.channels * SizeOf(x.dtype);
+  const auto* const data = static_cast<const uint8_t*>(x.data);
   for (size_t k = 0; k < kGroupTokens; ++k) {
     const uint32_t row = x.rows[first + std::min(k, group.count - 1)];
-    group.rows[k] = static_cast<const uint8_t*>(x.data) + row * row_bytes;
+    group.rows[k] = data + row * row_bytes;
+    group.ahead[k] = data + x.rows[std::min(next + k, x.rows.size() - 1)] * row_bytes;
     group.row_ids[k] = row_ids.empty() ? row : row_ids[row];
   }
   return group;
+}
+
+// Asks for the next group's lines of the tile at byte `offset` of its rows. Eight rows at once are
+// more streams than a core follows by itself, least of all short ones. Into the second level: at
+// that distance the first one has lost them again (docs/benchmarks.md has the figures).
+template <size_t kTileRowBytes>
+HWY_INLINE void PrefetchNext(const Group& group, size_t offset) {
+  constexpr size_t kLine = 64;
+  constexpr int kSecondLevel = 2;
+  if (offset % kLine >= kTileRowBytes) return;  // asked for with an earlier tile of the line
+  for (const uint8_t* const row : group.ahead) __builtin_prefetch(row + offset, 0, kSecondLevel);
 }
 
 // Calls action(loader) with the loader of the dtype.

@@ -21,6 +21,7 @@
 #if HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR
 
 // Once more for each target.
+#undef AMAQ_QUANT_KERNELS_ROWS_H_
 #undef AMAQ_QUANT_KERNELS_TILE_H_
 #undef AMAQ_QUANT_KERNELS_WORDS_H_
 #include "quant/kernels_tile.h"

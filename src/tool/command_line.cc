@@ -83,6 +83,14 @@ void AddCoding(CLI::App* command, CodingOptions* coding) {
       ->capture_default_str();
 }
 
+void AddGroupSize(CLI::App* command, Options* options) {
+  command
+      ->add_option("--group-size", options->group_size,
+                   "quant.group_size of a captured message, where several fit")
+      ->check(CLI::Range(32, 128))
+      ->type_name("N");
+}
+
 void AddTensor(CLI::App* command, std::string* tensor, const char* help) {
   command->add_option("--tensor", *tensor, help)->type_name("NAME");
 }
@@ -105,6 +113,7 @@ CLI::App* AddDecode(CLI::App* app, Options* options) {
       ->type_name("");
   AddTensor(command, &options->tensor, "Name of the tensor in a .safetensors output [tensor]");
   AddWidths(command, &options->coding, "Widths of a captured message whose folder lacks them");
+  AddGroupSize(command, options);
   return command;
 }
 
@@ -120,6 +129,7 @@ CLI::App* AddInspect(CLI::App* app, Options* options) {
   command->add_option("--against-tensor", options->against_tensor, "Which tensor of the original")
       ->type_name("NAME");
   command->add_flag("--json", options->is_json, "Write JSON");
+  AddGroupSize(command, options);
   AddCoding(command, &options->coding);
   return command;
 }

@@ -88,7 +88,7 @@ transport::Message EncodeTensor(const TensorMatrix& matrix, const CodingOptions&
   return EncodeMessage(matrix.view(), settings);
 }
 
-// Widths given for a captured message: --bits or --widths; nothing looks for them.
+// Widths given for a captured message: --bits or --widths.
 std::optional<std::vector<uint8_t>> GivenWidths(const Options& options) {
   const CodingOptions& coding = options.coding;
   if (!coding.widths_file.empty()) return ReadWidthsFile(coding.widths_file);
@@ -105,6 +105,8 @@ std::optional<std::vector<uint8_t>> GivenWidths(const Options& options) {
   return std::vector<uint8_t>(channels, static_cast<uint8_t>(*coding.bits));
 }
 
+Given GivenFor(const Options& options) { return {GivenWidths(options), options.group_size}; }
+
 // The original's rows that crossed, [rows, H], from a tensor file or from another message.
 std::vector<float> OriginalRows(const Options& options, const CodedMessage& coded) {
   const auto channels = static_cast<size_t>(coded.channels);
@@ -117,7 +119,7 @@ std::vector<float> OriginalRows(const Options& options, const CodedMessage& code
     }
     x = matrix.ToFloats();
   } else {
-    const CodedMessage other = ReadMessageFile(options.against, std::nullopt);
+    const CodedMessage other = ReadMessageFile(options.against, {});
     if (other.channels != coded.channels) {
       Throw(Code::kInvalidArgument, options.against, " has ", other.channels,
             " channels, the message ", coded.channels);
@@ -173,7 +175,7 @@ std::string RunDecode(const Options& options) {
     Throw(Code::kInvalidArgument, "the output must end in .npy or .safetensors, got ",
           options.output);
   }
-  const CodedMessage coded = ReadMessageFile(options.input, GivenWidths(options));
+  const CodedMessage coded = ReadMessageFile(options.input, GivenFor(options));
   const std::vector<float> values = DecodeTokens(coded);
   const std::string name = options.tensor.empty() ? "tensor" : options.tensor;
   io::WriteFileAtomically(options.output,
@@ -188,7 +190,7 @@ std::string RunInspect(const Options& options) {
   Report report = DescribeMessage(message);
   if (message.tensor) {
     try {
-      const CodedMessage coded = ReadMessageFile(options.input, GivenWidths(options));
+      const CodedMessage coded = ReadMessageFile(options.input, GivenFor(options));
       report = DescribeCoded(coded);
       if (!options.against.empty())
         report.error = MeasureError(coded, OriginalRows(options, coded));

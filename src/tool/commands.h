@@ -32,7 +32,8 @@ struct Options {
   std::string output;
   std::string tensor;  // in the input; for decode: the name in a safetensors output
   CodingOptions coding;
-  std::string against;  // inspect: the original
+  std::optional<uint32_t> group_size;  // of a captured message of method group
+  std::string against;                 // inspect: the original
   std::string against_tensor;
   bool is_json = false;
 };

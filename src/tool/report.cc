@@ -5,7 +5,10 @@
 #include <limits>
 
 #include "core/error.h"
+#include "quant/coders/tiles.h"
 #include "quant/octet.h"
+#include "quant/symbols.h"
+#include "quant/token_axis.h"
 #include "quant/uniform.h"
 
 namespace amaq::tool {
@@ -77,33 +80,35 @@ double EntropyBits(const std::vector<uint64_t>& histogram) {
   return entropy;
 }
 
-// Histograms of the codes by width; padding rows are left out.
+// The width of each unit: channel or coded token.
+std::vector<uint8_t> UnitWidths(const CodedMessage& coded) {
+  return coded.form == Form::kTahquant ? coded.shape.row_widths : coded.shape.widths;
+}
+
+// Histograms of the codes by width; padding is left out.
 std::array<std::vector<uint64_t>, quant::kLargestWidth + 1> CountCodes(const CodedMessage& coded) {
   std::array<std::vector<uint64_t>, quant::kLargestWidth + 1> histograms;
   for (size_t n = 0; n < histograms.size(); ++n) histograms[n].resize(size_t{1} << n);
-  const Bytes* codes = FindSection(coded.sections, SectionKind::kCodes);
-  if (codes == nullptr) return histograms;
-  const uint64_t group_bytes = quant::GroupBytes(coded.widths);
-  std::vector<uint8_t> group(quant::kGroupTokens * coded.widths.size());
-  const uint64_t rows = coded.num_coded_rows();
-  for (uint64_t first = 0; first < rows; first += quant::kGroupTokens) {
-    quant::UnpackGroup(ByteSpan(*codes).subspan(first / quant::kGroupTokens * group_bytes),
-                       coded.widths, group.data());
-    const uint64_t count = std::min<uint64_t>(quant::kGroupTokens, rows - first);
-    for (size_t i = 0; i < count * coded.widths.size(); ++i) {
-      ++histograms[coded.widths[i % coded.widths.size()]][group[i]];
-    }
+  const Bytes* bytes = FindSection(coded.sections, SectionKind::kCodes);
+  if (bytes == nullptr) return histograms;
+  const std::vector<uint8_t> codes = quant::SymbolsOf(*bytes, coded.shape, false);
+  const size_t row_size = coded.shape.widths.size();
+  for (size_t i = 0; i < codes.size(); ++i) {
+    const uint8_t width = coded.shape.has_tiles() ? coded.shape.row_widths[i / row_size]
+                                                  : coded.shape.widths[i % row_size];
+    ++histograms[width][codes[i]];
   }
   return histograms;
 }
 
 void DescribeClasses(const CodedMessage& coded, Report* report) {
   const auto histograms = CountCodes(coded);
+  const std::vector<uint8_t> widths = UnitWidths(coded);
   double entropy_sum = 0;
   for (uint32_t n = 0; n < histograms.size(); ++n) {
     WidthClass entry{.width = n, .histogram = histograms[n]};
-    entry.channels = static_cast<uint64_t>(std::ranges::count(coded.widths, n));
-    if (entry.channels == 0) continue;
+    entry.units = static_cast<uint64_t>(std::ranges::count(widths, n));
+    if (entry.units == 0) continue;
     for (const uint64_t count : entry.histogram) entry.codes += count;
     if (n > 0 && entry.codes > 0) {
       const auto total = static_cast<double>(entry.codes);
@@ -112,25 +117,59 @@ void DescribeClasses(const CodedMessage& coded, Report* report) {
       entry.highest_share = static_cast<double>(entry.histogram.back()) / total;
       entropy_sum += entry.entropy_bits * total;
     }
-    report->mean_width += n * static_cast<double>(entry.channels);
+    report->mean_width += n * static_cast<double>(entry.units);
     report->classes.push_back(std::move(entry));
   }
-  report->mean_width /= static_cast<double>(coded.channels);
+  if (!widths.empty()) report->mean_width /= static_cast<double>(widths.size());
   const double coded_elements =
       static_cast<double>(coded.num_coded_rows()) * static_cast<double>(coded.channels);
   if (coded_elements > 0) report->entropy_bits = entropy_sum / coded_elements;
 }
 
+// lo and step of each range, in the order of the message.
+quant::DecodedRanges RangesOf(const CodedMessage& coded) {
+  if (coded.tile_size == 0) return quant::ReadRanges(coded.sections, coded.shape.widths);
+  const auto channels = static_cast<uint64_t>(coded.channels);
+  const uint64_t tiles = (channels + coded.tile_size - 1) / coded.tile_size;
+  quant::DecodedRanges ranges;
+  for (const quant::TileRange& range :
+       quant::ReadScales(coded.sections, coded.num_coded_rows() * tiles)) {
+    ranges.lo.push_back(range.lo);
+    ranges.step.push_back(range.step);
+  }
+  return ranges;
+}
+
 void DescribeRanges(const CodedMessage& coded, Report* report) {
   if (coded.num_coded_rows() == 0) return;
-  const quant::DecodedRanges ranges = quant::ReadRanges(coded.sections, coded.widths);
+  const quant::DecodedRanges ranges = RangesOf(coded);
   std::vector<double> steps;
   for (const float step : ranges.step) {
     if (step > 0) steps.push_back(step);
   }
-  report->constant_channels = ranges.step.size() - steps.size();
+  report->ranges = ranges.step.size();
+  report->constant_ranges = ranges.step.size() - steps.size();
   report->step = SpreadOf(std::move(steps));
   report->lo = SpreadOf({ranges.lo.begin(), ranges.lo.end()});
+}
+
+std::string FormWords(const CodedMessage& coded) {
+  switch (coded.form) {
+    case Form::kRaw:
+      return "";
+    case Form::kOctet:
+      if (coded.is_difference()) return "differences from earlier visits, widths of channels";
+      return "widths of channels";
+    case Form::kTokenAxis:
+      return "widths of token positions";
+    case Form::kGroup:
+      return StrCat("groups of ", coded.tile_size, " channels");
+    case Form::kTahquant:
+      return "tahquant's tiles of 32 channels";
+    case Form::kRateDistortion:
+      return "rate-distortion";
+  }
+  return "";
 }
 
 struct KindName {
@@ -179,6 +218,10 @@ Report DescribeMessage(const Message& message) {
     report.payload_bytes += section.bytes.size();
     if (report.sections.back().is_tensor) tensor_bytes += section.bytes.size();
   }
+  if (FindSection(message.sections, SectionKind::kRdBasis) != nullptr) {
+    report.basis = DescribeBasis(message.sections);
+    report.note = "carries the transform of amaq-rd, no tensor";
+  }
   if (!message.tensor) return report;
   const transport::TensorSpec& spec = *message.tensor;
   report.tensor = StrCat(spec.tokens, " x ", spec.channels, ", cut ", spec.cut, ", ",
@@ -201,12 +244,49 @@ Report DescribeCoded(const CodedMessage& coded) {
   Report report = DescribeMessage(coded.message);
   report.rows = coded.rows.size();
   report.sink_rows = coded.sink_rows.size();
-  if (coded.is_raw) return report;
+  report.samples = coded.first_visits.size();
+  report.first_visits = static_cast<uint64_t>(std::ranges::count(coded.first_visits, true));
+  report.note = WhyNotDecodable(coded);
+  if (coded.form == Form::kRaw) return report;
+  report.coding += ", " + FormWords(coded);
+  if (coded.form == Form::kRateDistortion) {
+    if (coded.num_coded_rows() > 0) {
+      report.rd =
+          DescribeRd(coded.sections, coded.num_coded_rows(), static_cast<uint64_t>(coded.channels));
+    }
+    return report;
+  }
   report.widths_source = coded.widths_source;
+  if (coded.form == Form::kTokenAxis || coded.form == Form::kTahquant) report.unit = "tokens";
   DescribeClasses(coded, &report);
   DescribeRanges(coded, &report);
   return report;
 }
+
+namespace {
+
+// nullopt: of tiles.
+std::optional<double> ClippedShare(const CodedMessage& coded, std::span<const float> original) {
+  if (coded.form != Form::kOctet && coded.form != Form::kTokenAxis) return std::nullopt;
+  const quant::DecodedRanges ranges = quant::ReadRanges(coded.sections, coded.shape.widths);
+  const std::vector<uint32_t> rows = quant::CodedRowNumbers(coded.sink_rows, coded.num_rows());
+  const auto channels = static_cast<size_t>(coded.channels);
+  uint64_t clipped = 0;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    for (size_t c = 0; c < channels; ++c) {
+      const size_t unit = coded.form == Form::kOctet ? c : r;
+      if (coded.shape.widths[unit] == 0) continue;
+      const double x = original[rows[r] * channels + c];
+      const double extent =
+          static_cast<double>(quant::LargestCode(coded.shape.widths[unit])) * ranges.step[unit];
+      if (x < ranges.lo[unit] || x > ranges.lo[unit] + extent) ++clipped;
+    }
+  }
+  const auto elements = static_cast<double>(rows.size() * channels);
+  return elements > 0 ? static_cast<double>(clipped) / elements : 0;
+}
+
+}  // namespace
 
 ErrorStats MeasureError(const CodedMessage& coded, std::span<const float> original) {
   const std::vector<float> decoded = DecodeRows(coded);
@@ -214,35 +294,18 @@ ErrorStats MeasureError(const CodedMessage& coded, std::span<const float> origin
     Throw(Code::kInvalidArgument, "the original has ", original.size(), " elements, the message ",
           decoded.size());
   }
-  const auto channels = static_cast<size_t>(coded.channels);
-  quant::DecodedRanges ranges;
-  if (!coded.is_raw) ranges = quant::ReadRanges(coded.sections, coded.widths);
-  std::vector<bool> is_sink(coded.rows.size(), coded.is_raw);
-  for (const uint32_t row : coded.sink_rows) is_sink[row] = true;
-
-  ErrorStats stats{.elements = decoded.size()};
+  ErrorStats stats{.clipped_share = ClippedShare(coded, original), .elements = decoded.size()};
   double signal = 0, noise = 0;
-  uint64_t clipped = 0;
   for (size_t i = 0; i < decoded.size(); ++i) {
     const double x = original[i];
     const double error = static_cast<double>(decoded[i]) - x;
     signal += x * x;
     noise += error * error;
     stats.max_abs = std::max(stats.max_abs, std::abs(error));
-    const size_t c = i % channels;
-    if (!is_sink[i / channels] && coded.widths[c] > 0) {
-      const double extent =
-          static_cast<double>(quant::LargestCode(coded.widths[c])) * ranges.step[c];
-      if (x < ranges.lo[c] || x > ranges.lo[c] + extent) ++clipped;
-    }
   }
   stats.rms = std::sqrt(noise / static_cast<double>(decoded.size()));
   stats.snr_db =
       noise == 0 ? std::numeric_limits<double>::infinity() : 10 * std::log10(signal / noise);
-  const uint64_t coded_elements = coded.is_raw ? 0 : coded.num_coded_rows() * channels;
-  if (coded_elements > 0) {
-    stats.clipped_share = static_cast<double>(clipped) / static_cast<double>(coded_elements);
-  }
   return stats;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tool/coded_message.h"
+#include "tool/rd_report.h"
 
 namespace amaq::tool {
 
@@ -28,12 +29,12 @@ struct Spread {
   double max = 0;
 };
 
-// The channels of one width.
+// The channels, or tokens, of one width.
 struct WidthClass {
   uint32_t width = 0;
-  uint64_t channels = 0;
+  uint64_t units = 0;
   uint64_t codes = 0;                    // without padding
-  double entropy_bits = 0;               // of one code, all channels of the class pooled
+  double entropy_bits = 0;               // of one code, all units of the class pooled
   double lowest_share = 0;               // of the codes that are 0
   double highest_share = 0;              // of the codes that are 2^n - 1
   std::vector<uint64_t> histogram = {};  // [2^n]
@@ -42,8 +43,10 @@ struct WidthClass {
 struct ErrorStats {
   double max_abs = 0;
   double rms = 0;
-  double snr_db = 0;         // sum x^2 over sum err^2; infinite when there is no error
-  double clipped_share = 0;  // of the coded elements: x outside [lo, lo + L * step]
+  double snr_db = 0;  // sum x^2 over sum err^2; infinite when there is no error
+  // Of the coded elements: x outside [lo, lo + L * step]. Tiles, whose values may be transformed,
+  // have none.
+  std::optional<double> clipped_share;
   uint64_t elements = 0;
 };
 
@@ -61,16 +64,23 @@ struct Report {
   uint64_t elements = 0;      // N * H of the micro-batch
   double effective_bits = 0;  // tensor sections over N * H
   uint64_t rows = 0;          // that crossed
-  uint64_t sink_rows = 0;
+  uint64_t sink_rows = 0;     // as bf16: sink rows, and those of first visits
+  uint64_t samples = 0;       // that the message names: methods with a cache
+  uint64_t first_visits = 0;  // of them
   // Of a coded tensor:
   std::string widths_source;
+  std::string unit = "channels";  // what a width belongs to; "tokens"
   double mean_width = 0;
   std::vector<WidthClass> classes;  // those that occur, ascending
   Spread lo;
-  Spread step;                     // of the channels whose step is not 0
-  uint64_t constant_channels = 0;  // step 0
-  double entropy_bits = 0;         // mean over all coded elements
+  Spread step;                   // of the ranges whose step is not 0
+  uint64_t ranges = 0;           // of channels, tokens or tiles
+  uint64_t constant_ranges = 0;  // step 0
+  double entropy_bits = 0;       // mean over all coded elements
   std::optional<ErrorStats> error;
+  // Of what is not codes of a width:
+  std::optional<RdReport> rd;
+  std::optional<BasisReport> basis;
 };
 
 // All that the message alone says; `coded` adds rows, widths, ranges and codes.

@@ -46,18 +46,18 @@ std::string SpreadLine(const char* name, const Spread& spread) {
 
 std::string ClassTable(const Report& report) {
   uint64_t most = 1;
-  for (const WidthClass& entry : report.classes) most = std::max(most, entry.channels);
-  std::string out = "\nwidth  channels   entropy  code 0  top code\n";
+  for (const WidthClass& entry : report.classes) most = std::max(most, entry.units);
+  std::string out = Format("\nwidth %9s   entropy  code 0  top code\n", report.unit.c_str());
   for (const WidthClass& entry : report.classes) {
-    const auto bar = (entry.channels * kBarColumns + most - 1) / most;
-    out += Format("%5u %9llu", entry.width, Wide(entry.channels));
+    const auto bar = (entry.units * kBarColumns + most - 1) / most;
+    out += Format("%5u %9llu", entry.width, Wide(entry.units));
     out += entry.width == 0 ? std::string(28, ' ')
                             : Format("  %8.3f %6.1f%%   %6.1f%%", entry.entropy_bits,
                                      100 * entry.lowest_share, 100 * entry.highest_share);
     out += "  " + std::string(bar, '#') + "\n";
   }
-  return out + Format(" mean %9.3f  %8.3f  (entropy: bits a code, channels of a width pooled)\n",
-                      report.mean_width, report.entropy_bits);
+  return out + Format(" mean %9.3f  %8.3f  (entropy: bits a code, %s of a width pooled)\n",
+                      report.mean_width, report.entropy_bits, report.unit.c_str());
 }
 
 // Codes of one width, gathered in at most 16 bars.
@@ -80,12 +80,11 @@ std::string Histogram(const WidthClass& entry) {
   return out;
 }
 
-// The width of most channels, whose codes are shown.
+// The width of most units, whose codes are shown.
 const WidthClass* CommonClass(const Report& report) {
   const WidthClass* common = nullptr;
   for (const WidthClass& entry : report.classes) {
-    if (entry.codes > 0 && entry.width > 0 &&
-        (common == nullptr || entry.channels > common->channels)) {
+    if (entry.codes > 0 && entry.width > 0 && (common == nullptr || entry.units > common->units)) {
       common = &entry;
     }
   }
@@ -93,9 +92,10 @@ const WidthClass* CommonClass(const Report& report) {
 }
 
 std::string ErrorText(const ErrorStats& error) {
-  return Format("\nerror      max %.5g, rms %.5g, SNR %.2f dB, clipped %.4f%% (%llu elements)\n",
-                error.max_abs, error.rms, error.snr_db, 100 * error.clipped_share,
-                Wide(error.elements));
+  const std::string clipped =
+      error.clipped_share ? Format(", clipped %.4f%%", 100 * *error.clipped_share) : "";
+  return Format("\nerror      max %.5g, rms %.5g, SNR %.2f dB%s (%llu elements)\n", error.max_abs,
+                error.rms, error.snr_db, clipped.c_str(), Wide(error.elements));
 }
 
 nlohmann::ordered_json SpreadJson(const Spread& spread) {
@@ -106,7 +106,7 @@ nlohmann::ordered_json ClassesJson(const Report& report) {
   nlohmann::ordered_json classes = nlohmann::ordered_json::array();
   for (const WidthClass& entry : report.classes) {
     classes.push_back({{"width", entry.width},
-                       {"channels", entry.channels},
+                       {report.unit, entry.units},
                        {"codes", entry.codes},
                        {"entropy_bits", entry.entropy_bits},
                        {"histogram", entry.histogram}});
@@ -117,11 +117,69 @@ nlohmann::ordered_json ClassesJson(const Report& report) {
 nlohmann::ordered_json ErrorJson(const ErrorStats& error) {
   nlohmann::ordered_json snr = nullptr;  // no error at all: infinite, which JSON cannot say
   if (std::isfinite(error.snr_db)) snr = error.snr_db;
+  nlohmann::ordered_json clipped = nullptr;
+  if (error.clipped_share) clipped = *error.clipped_share;
   return {{"max", error.max_abs},
           {"rms", error.rms},
           {"snr_db", snr},
-          {"clipped_share", error.clipped_share},
+          {"clipped_share", clipped},
           {"elements", error.elements}};
+}
+
+std::string PartTable(const char* title, const std::vector<PartBytes>& parts) {
+  std::string out = Format("\n%-21s %10s\n", title, "bytes");
+  for (const PartBytes& part : parts) {
+    out += Format("%-21s %10llu\n", part.name.c_str(), Wide(part.bytes));
+  }
+  return out;
+}
+
+// "4: 12, 5: 80", those that occur.
+std::string CountList(const std::vector<uint64_t>& counts) {
+  std::string out;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] > 0) out += StrCat(out.empty() ? "" : ", ", i, ": ", counts[i]);
+  }
+  return out;
+}
+
+std::string RdText(const RdReport& rd) {
+  std::string out = Format("\nstep       %.6g = %.6g * 2^(%d/16), model after %u commits\n",
+                           rd.step, rd.scale, rd.index, rd.generation);
+  out += Line("row class", rd.row_classes.empty() ? "4: all rows" : CountList(rd.row_classes));
+  out += Line("tables", rd.channel_tables.empty() ? "the model's" : CountList(rd.channel_tables));
+  return out + PartTable("rate-distortion codes", rd.parts);
+}
+
+std::string BasisText(const BasisReport& basis) {
+  std::string out = Format("\ntransform  %s, %u channels", basis.transform.c_str(), basis.channels);
+  if (basis.reflectors > 0) {
+    out += Format(", %u reflectors with weights of 2^(%d/4) to 2^(%d/4)", basis.reflectors,
+                  basis.lowest_weight, basis.highest_weight);
+  }
+  return out + "\n" + PartTable("transform", basis.parts);
+}
+
+nlohmann::ordered_json PartsJson(const std::vector<PartBytes>& parts) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const PartBytes& part : parts) json.push_back({{"name", part.name}, {"bytes", part.bytes}});
+  return json;
+}
+
+nlohmann::ordered_json RdJson(const RdReport& rd) {
+  return {{"scale", rd.scale},
+          {"index", rd.index},
+          {"step", rd.step},
+          {"generation", rd.generation},
+          {"row_classes", rd.row_classes},
+          {"channel_tables", rd.channel_tables},
+          {"parts", PartsJson(rd.parts)}};
+}
+
+nlohmann::ordered_json BasisJson(const BasisReport& basis) {
+  return {{"transform", basis.transform},           {"channels", basis.channels},
+          {"reflectors", basis.reflectors},         {"lowest_weight", basis.lowest_weight},
+          {"highest_weight", basis.highest_weight}, {"parts", PartsJson(basis.parts)}};
 }
 
 }  // namespace
@@ -133,7 +191,11 @@ std::string ToText(const Report& report) {
   out += Line("tensor", report.tensor);
   out += Line("coding", report.coding);
   if (report.rows > 0) {
-    out += Line("rows", StrCat(report.rows, " sent, ", report.sink_rows, " of them sink rows"));
+    out += Line("rows", StrCat(report.rows, " sent, ", report.sink_rows, " of them as bf16"));
+  }
+  if (report.samples > 0) {
+    out += Line("samples",
+                StrCat(report.samples, ", ", report.first_visits, " of them visited first"));
   }
   out += Line("widths of", report.widths_source);
   if (report.elements > 0) {
@@ -145,12 +207,15 @@ std::string ToText(const Report& report) {
   if (!report.classes.empty()) {
     out += Format("\n%-10s %12s %12s %12s\n", "range", "min", "median", "max");
     out += SpreadLine("lo", report.lo) + SpreadLine("step", report.step);
-    if (report.constant_channels > 0) {
-      out += Format("%llu channels of step 0\n", Wide(report.constant_channels));
+    if (report.constant_ranges > 0) {
+      out += Format("%llu of %llu ranges have step 0\n", Wide(report.constant_ranges),
+                    Wide(report.ranges));
     }
     out += ClassTable(report);
     if (const WidthClass* common = CommonClass(report)) out += Histogram(*common);
   }
+  if (report.rd) out += RdText(*report.rd);
+  if (report.basis) out += BasisText(*report.basis);
   if (report.error) out += ErrorText(*report.error);
   return out;
 }
@@ -179,9 +244,16 @@ std::string ToJson(const Report& report) {
     json["entropy_bits"] = report.entropy_bits;
     json["lo"] = SpreadJson(report.lo);
     json["step"] = SpreadJson(report.step);
-    json["constant_channels"] = report.constant_channels;
+    json["ranges"] = report.ranges;
+    json["constant_ranges"] = report.constant_ranges;
     json["widths"] = ClassesJson(report);
   }
+  if (report.samples > 0) {
+    json["samples"] = report.samples;
+    json["first_visits"] = report.first_visits;
+  }
+  if (report.rd) json["rd"] = RdJson(*report.rd);
+  if (report.basis) json["basis"] = BasisJson(*report.basis);
   if (report.error) json["error"] = ErrorJson(*report.error);
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

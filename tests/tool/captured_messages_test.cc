@@ -83,7 +83,7 @@ class CapturedMessagesTest : public ToolTest {
 };
 
 TEST_F(CapturedMessagesTest, WidthsOfAnEarlierMessageAreFound) {
-  const CodedMessage coded = ReadMessageFile(PathOf(Forward(1, false), Way::kUp), std::nullopt);
+  const CodedMessage coded = ReadMessageFile(PathOf(Forward(1, false), Way::kUp), {});
 
   EXPECT_EQ(coded.widths, kWidths);
   EXPECT_EQ(coded.widths_source, CaptureName(Forward(0, true).key, Way::kUp));
@@ -96,13 +96,14 @@ TEST_F(CapturedMessagesTest, WidthsOfAnotherVersionAreNotTaken) {
   other.gate.version = 8;
   Store(other, Way::kUp);
 
-  EXPECT_THROWS(ReadMessageFile(PathOf(other, Way::kUp), std::nullopt), Code::kNotFound,
-                "gate version 8");
-  EXPECT_EQ(ReadMessageFile(PathOf(other, Way::kUp), kWidths).widths_source, "given");
+  EXPECT_THROWS(ReadMessageFile(PathOf(other, Way::kUp), {}), Code::kNotFound, "gate version 8");
+  EXPECT_EQ(
+      ReadMessageFile(PathOf(other, Way::kUp), {.widths = kWidths, .group_size = {}}).widths_source,
+      "given");
 }
 
 TEST_F(CapturedMessagesTest, AGradientsRowsComeFromItsForwardMessage) {
-  const CodedMessage coded = ReadMessageFile(PathOf(Backward(1), Way::kDown), std::nullopt);
+  const CodedMessage coded = ReadMessageFile(PathOf(Backward(1), Way::kDown), {});
 
   EXPECT_THAT(coded.rows, ::testing::ElementsAre(0, 1, 2, 3, 5, 6, 7, 8));
   EXPECT_THAT(coded.sink_rows, ::testing::ElementsAre(0, 1, 4, 5));
@@ -117,14 +118,15 @@ TEST_F(CapturedMessagesTest, WithoutItsForwardMessageAGradientIsShownFromOutside
   Options options;
   options.input = path;
 
-  EXPECT_THROWS(ReadMessageFile(path, std::nullopt), Code::kNotFound, "FORWARD");
+  EXPECT_THROWS(ReadMessageFile(path, {}), Code::kNotFound, "FORWARD");
   const std::string text = RunInspect(options);
   EXPECT_THAT(text, ::testing::HasSubstr("named by its FORWARD message"));
   EXPECT_THAT(text, ::testing::HasSubstr("codes"));
 }
 
 TEST_F(CapturedMessagesTest, WidthsThatDoNotFitTheCodesAreRefusedWithAHint) {
-  EXPECT_THROWS(ReadMessageFile(PathOf(Forward(1, false), Way::kUp), std::vector<uint8_t>{3, 3, 3}),
+  EXPECT_THROWS(ReadMessageFile(PathOf(Forward(1, false), Way::kUp),
+                                {.widths = std::vector<uint8_t>{3, 3, 3}, .group_size = {}}),
                 Code::kDataLoss, "--bits or --widths");
 }
 
@@ -148,15 +150,14 @@ TEST_F(CapturedMessagesTest, TablesOfAnEarlierMessageRestoreEntropyCodes) {
   ASSERT_NE(FindSection(messages[1].sections, SectionKind::kEntropyCodes), nullptr);
   ASSERT_EQ(FindSection(messages[1].sections, SectionKind::kEntropyTables), nullptr);
 
-  const CodedMessage coded = ReadMessageFile(PathOf(messages[1], Way::kUp), std::nullopt);
+  const CodedMessage coded = ReadMessageFile(PathOf(messages[1], Way::kUp), {});
 
   std::vector<float> expected(x.size());
   const auto packed = quant::Encode({x.data(), DType::kF32, kRows, kChannels}, widths, {}, {});
   quant::Decode(packed, widths, {}, kRows, kChannels, expected);
   EXPECT_EQ(DecodeTokens(coded), expected);
   std::filesystem::remove(PathOf(messages[0], Way::kUp));
-  EXPECT_THROWS(ReadMessageFile(PathOf(messages[1], Way::kUp), std::nullopt), Code::kNotFound,
-                "tables");
+  EXPECT_THROWS(ReadMessageFile(PathOf(messages[1], Way::kUp), {}), Code::kNotFound, "tables");
 }
 
 TEST_F(CapturedMessagesTest, AMessageBeyondTheLimitsIsRefusedBeforeItsRowsAreMade) {

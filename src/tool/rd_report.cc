@@ -1,0 +1,109 @@
+#include "tool/rd_report.h"
+
+#include <algorithm>
+
+#include "core/bytes.h"
+#include "quant/config.h"
+#include "quant/rd.h"
+#include "quant/rd_format.h"
+#include "quant/sections.h"
+
+namespace amaq::tool {
+namespace {
+
+constexpr uint64_t kBitsOfRowClass = 3;
+
+std::vector<uint64_t> CountRowClasses(ByteSpan packed, uint64_t rows) {
+  std::vector<uint64_t> counts(quant::kRdRowClasses);
+  for (uint64_t row = 0; row < rows; ++row) {
+    size_t entry = 0;
+    for (uint64_t bit = 0; bit < kBitsOfRowClass; ++bit) {
+      const uint64_t place = row * kBitsOfRowClass + bit;
+      entry |= static_cast<size_t>(packed[place / 8] >> (place % 8) & 1) << bit;
+    }
+    ++counts[entry];
+  }
+  return counts;
+}
+
+std::string TransformWord(uint8_t number) {
+  switch (static_cast<quant::Transform>(number)) {
+    case quant::Transform::kNone:
+      return "none";
+    case quant::Transform::kEigen:
+      return "eigen";
+    case quant::Transform::kHadamard:
+      return "hadamard";
+  }
+  return StrCat("number ", int{number});
+}
+
+}  // namespace
+
+RdReport DescribeRd(const std::vector<Section>& sections, uint64_t rows, uint64_t channels) {
+  const Bytes& codes =
+      quant::RequireSection(sections, SectionKind::kRdCodes, "rate-distortion codes");
+  ByteReader reader(codes, "rate-distortion codes section");
+  RdReport report;
+  const quant::RdStep step{reader.Read<float>(), reader.Read<int16_t>()};
+  report.scale = step.scale;
+  report.index = step.index;
+  if (step.is_valid()) report.step = step.value();
+  const auto flags = reader.Read<uint8_t>();
+  report.generation = reader.Read<uint32_t>();
+  auto end_part = [&, begin = size_t{0}](const char* name) mutable {
+    if (reader.position() > begin) report.parts.push_back({name, reader.position() - begin});
+    begin = reader.position();
+  };
+  end_part("head");
+  if ((flags & quant::kRdHasCentroids) != 0) reader.Take(sizeof(quant::RdCentroids));
+  end_part("centroids");
+  if ((flags & quant::kRdHasRowClasses) != 0) {
+    report.row_classes = CountRowClasses(reader.Take((rows * kBitsOfRowClass + 7) / 8), rows);
+  }
+  end_part("row classes");
+  const uint64_t block_rows = std::max<uint64_t>(quant::RdBlockRows(rows, channels), 1);
+  for (uint64_t first = 0; first < rows; first += block_rows) reader.Take(reader.Read<uint32_t>());
+  end_part("symbols");
+  reader.Take(reader.remaining());
+  end_part("low bits and escapes");
+  if (const Bytes* tables = FindSection(sections, SectionKind::kRdClasses)) {
+    report.channel_tables.resize(quant::kRdBases);
+    for (const uint8_t table : *tables) {
+      if (table < quant::kRdBases) ++report.channel_tables[table];
+    }
+    report.parts.push_back({"channel tables", tables->size()});
+  }
+  return report;
+}
+
+BasisReport DescribeBasis(const std::vector<Section>& sections) {
+  const Bytes& bytes = quant::RequireSection(sections, SectionKind::kRdBasis, "basis");
+  ByteReader reader(bytes, "basis section");
+  BasisReport report;
+  reader.Read<uint8_t>();  // version
+  report.transform = TransformWord(reader.Read<uint8_t>());
+  report.channels = reader.Read<uint32_t>();
+  report.reflectors = reader.Read<uint32_t>();
+  report.parts.push_back({"head", reader.position()});
+  const uint64_t mean_bytes = uint64_t{report.channels} * sizeof(uint16_t);
+  reader.Take(mean_bytes);
+  report.parts.push_back({"mean", mean_bytes});
+  const ByteSpan weights = reader.Take(report.reflectors);
+  reader.ExpectEnd();
+  if (weights.empty()) return report;
+  report.parts.push_back({"weights", weights.size()});
+  const auto [lowest, highest] =
+      std::ranges::minmax(weights, {}, [](uint8_t weight) { return static_cast<int8_t>(weight); });
+  report.lowest_weight = static_cast<int8_t>(lowest);
+  report.highest_weight = static_cast<int8_t>(highest);
+  for (const Section& section : sections) {
+    if (section.kind != SectionKind::kRdBasis) {
+      const bool is_codes = section.kind == SectionKind::kRdCodes;
+      report.parts.push_back({is_codes ? "coefficients" : "tables", section.bytes.size()});
+    }
+  }
+  return report;
+}
+
+}  // namespace amaq::tool

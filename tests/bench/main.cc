@@ -10,10 +10,13 @@
 #include <fstream>
 #include <iostream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "quant/kernels.h"
 #include "tests/bench/codec_bench.h"
+#include "tests/bench/rd_bench.h"
 
 namespace {
 
@@ -50,7 +53,10 @@ int Run(int argc, char** argv) {
   }
   Pin();
   const auto kernels = amaq::quant::ActiveKernelSet().name;
-  const std::vector<amaq::bench::Ratio> ratios = amaq::bench::RunCodecBench(effort, once);
+  std::vector<amaq::bench::Ratio> ratios = amaq::bench::RunCodecBench(effort, once);
+  for (amaq::bench::Ratio& ratio : amaq::bench::RunRdBench(effort, once)) {
+    ratios.push_back(std::move(ratio));
+  }
   std::cout << "Kernels: " << kernels << "\n\n" << amaq::bench::ToMarkdown(ratios);
   if (!json.empty()) {
     std::ofstream out(json);

@@ -74,7 +74,7 @@ std::string ToMarkdown(const std::vector<Ratio>& ratios) {
   for (const Ratio& ratio : ratios) {
     text += "| " + ratio.name + " | " + ratio.baseline;
     for (const Spread& spread : {ratio.wall, ratio.cpu}) {
-      text += Format(" | %.2f (%.2f-%.2f)", spread.median, spread.p10, spread.p90);
+      text += Format(" | %.3g (%.3g-%.3g)", spread.median, spread.p10, spread.p90);
     }
     text += ratio.unstable ? " | unstable |\n" : " | |\n";
   }

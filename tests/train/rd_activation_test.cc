@@ -1,0 +1,233 @@
+#include "train/rd_activation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/bytes.h"
+#include "quant/codec.h"
+#include "quant/rd.h"
+#include "quant/sections.h"
+#include "tensor/bridge.h"
+#include "tests/support/errors.h"
+#include "tests/support/tensor_matchers.h"
+
+namespace amaq::train {
+namespace {
+
+using quant::MessagePlace;
+using test::BitEqual;
+using ::testing::HasSubstr;
+
+constexpr int64_t kWide = 32;
+const std::vector<uint32_t> kSegments = {0, 1, 40, 90};  // 1, 39 and 50 rows
+constexpr int64_t kRows = 90;
+
+// Uniform rows whose channels' scales fall; the first of each segment is an outlier.
+at::Tensor Activation(uint64_t key, double scale = 1) {
+  at::Tensor x = tensor::UniformTensor(kRows, kWide, scale, key, at::kCPU);
+  for (int64_t c = 0; c < kWide; ++c) x.select(1, c) *= 16 * std::pow(0.85, c);
+  for (size_t s = 0; s + 1 < kSegments.size(); ++s) x.select(0, kSegments[s]) *= 1000;
+  return x + 1;
+}
+
+Basis SomeBasis(Transform transform = Transform::kEigen) {
+  Moments moments(kWide);
+  for (uint64_t key = 100; key < 104; ++key) {
+    moments.Add(Activation(key), std::vector<uint32_t>{0, 1, 40});
+  }
+  return FitBasis(transform, moments, 1'000'000);
+}
+
+RdActivationOptions OptionsAt(double bits) {
+  RdActivationOptions options;
+  options.rate.target_bits = bits;
+  return options;
+}
+
+// Both ends of a cut with one basis.
+struct Ends {
+  explicit Ends(double bits = 2.5, Transform transform = Transform::kEigen)
+      : sender(OptionsAt(bits)), receiver(OptionsAt(bits)) {
+    sender.SetBasis(SomeBasis(transform), at::kCPU);
+    receiver.SetBasis(ReadBasis(WriteBasis(SomeBasis(transform)), kWide), at::kCPU);
+  }
+  std::vector<Section> Send(const at::Tensor& x, const std::optional<MessagePlace>& place) {
+    std::vector<Section> sections = sender.Encode(x, kSegments, place).value();
+    if (place) sender.CountBytes(quant::TotalBytes(sections), static_cast<uint64_t>(x.size(0)));
+    return sections;
+  }
+  at::Tensor Cross(const at::Tensor& x, const std::optional<MessagePlace>& place) {
+    return receiver.Decode(Send(x, place), kSegments, place);
+  }
+  void Keep(uint64_t steps) {
+    sender.Keep(steps);
+    receiver.Keep(steps);
+  }
+  void Train(uint64_t steps) {
+    for (uint64_t step = 0; step < steps; ++step) {
+      Cross(Activation(step), MessagePlace{step, 0, 0});
+      Keep(step + 1);
+    }
+  }
+  float Step() const { return std::exp2(sender.State().at("rd.log2_step").at(0)); }
+
+  RdActivation sender, receiver;
+};
+
+TEST(RdActivationTest, WhatCrossedIsWithinAStepInEveryComponent) {
+  for (const Transform transform : {Transform::kNone, Transform::kEigen, Transform::kHadamard}) {
+    Ends ends(2.5, transform);
+    const at::Tensor x = Activation(1);
+    const at::Tensor received = ends.Cross(x, MessagePlace{0, 0, 0});
+    const Basis basis = SomeBasis(transform);
+    const at::Tensor error = (basis.Analyse(received) - basis.Analyse(x)).narrow(0, 41, 49);
+    EXPECT_LT(error.abs().max().item<float>(), 1.01f * ends.Step());
+    EXPECT_GT(error.abs().max().item<float>(), 0.3f * ends.Step());
+    EXPECT_EQ(ends.sender.Digest(), ends.receiver.Digest());
+  }
+}
+
+TEST(RdActivationTest, SinkRowsCrossAsBf16Untransformed) {
+  Ends ends;
+  const at::Tensor x = Activation(1);
+  const at::Tensor received = ends.Cross(x, {});
+  for (const int64_t row : {0, 1, 40}) {
+    EXPECT_TRUE(
+        BitEqual(received.select(0, row), x.select(0, row).to(at::kBFloat16).to(at::kFloat)));
+  }
+  EXPECT_FALSE(received.select(0, 2).equal(x.select(0, 2).to(at::kBFloat16).to(at::kFloat)));
+}
+
+TEST(RdActivationTest, SegmentsOfOneRowHaveNoCodes) {
+  Ends ends;
+  const std::vector<uint32_t> segments = {0, 1, 2, 3};
+  const at::Tensor x = Activation(1).narrow(0, 0, 3);
+  const auto sections = ends.sender.Encode(x, segments, MessagePlace{0, 0, 0}).value();
+  ASSERT_EQ(sections.size(), 1u);
+  EXPECT_EQ(sections[0].kind, SectionKind::kSinkRows);
+  EXPECT_TRUE(BitEqual(ends.receiver.Decode(sections, segments, MessagePlace{0, 0, 0}),
+                       x.to(at::kBFloat16).to(at::kFloat)));
+  EXPECT_EQ(ends.sender.Digest(), ends.receiver.Digest());
+
+  std::vector<Section> with_codes = sections;
+  with_codes.push_back({SectionKind::kRdCodes, {}});
+  EXPECT_THROWS(ends.receiver.Decode(with_codes, segments, {}), Code::kDataLoss,
+                "of sink rows alone has codes");
+}
+
+TEST(RdActivationTest, AStepThatIsTakenBackLeavesNoTrace) {
+  Ends ends, undisturbed;
+  // The very first one, too: its step size was solved on a message that does not count.
+  for (uint64_t step = 0; step < 4; ++step) {
+    ends.Cross(Activation(50 + step, 30), MessagePlace{step, 0, 0});
+    ends.sender.TakeBack(step);
+    ends.receiver.TakeBack(step);
+    const at::Tensor x = Activation(step);
+    const at::Tensor expected = undisturbed.Cross(x, MessagePlace{step, 0, 0});
+    EXPECT_TRUE(BitEqual(ends.Cross(x, MessagePlace{step, 1, 0}), expected)) << step;
+    ends.Keep(step + 1);
+    undisturbed.Keep(step + 1);
+    EXPECT_EQ(ends.sender.rate(), undisturbed.sender.rate());
+    EXPECT_EQ(ends.sender.State(), undisturbed.sender.State());
+  }
+}
+
+TEST(RdActivationTest, EvaluationChangesNothing) {
+  Ends ends;
+  ends.Train(2);
+  const uint64_t before = ends.sender.Digest();
+  const auto state = ends.sender.State();
+  ends.Cross(Activation(9), {});
+  EXPECT_EQ(ends.sender.Digest(), before);
+  EXPECT_EQ(ends.receiver.Digest(), before);
+  EXPECT_EQ(ends.sender.State(), state);
+}
+
+TEST(RdActivationTest, AMessageOfAnotherGenerationIsRefused) {
+  Ends ends;
+  ends.Train(1);
+  const auto sections = ends.Send(Activation(7), {});
+  EXPECT_NO_THROW(ends.receiver.Decode(sections, kSegments, {}));
+  ends.Cross(Activation(1), MessagePlace{1, 0, 0});
+  ends.Keep(2);
+  EXPECT_THROWS(ends.receiver.Decode(sections, kSegments, {}), Code::kDataLoss, "generation");
+}
+
+TEST(RdActivationTest, MissingAndSuperfluousSinkRowsAreRefused) {
+  Ends ends;
+  const auto sections = ends.Send(Activation(1), {});
+  std::vector<Section> without;
+  for (const Section& section : sections) {
+    if (section.kind != SectionKind::kSinkRows) without.push_back(section);
+  }
+  ASSERT_LT(without.size(), sections.size());
+  const uint64_t before = ends.receiver.Digest();
+  EXPECT_THROWS(ends.receiver.Decode(without, kSegments, MessagePlace{0, 0, 0}), Code::kDataLoss,
+                "lacks their section");
+  EXPECT_EQ(ends.receiver.Digest(), before);
+  RdActivationOptions options = OptionsAt(2);
+  options.sink_tokens = 0;
+  RdActivation sinkless(options);
+  sinkless.SetBasis(SomeBasis(), at::kCPU);
+  EXPECT_THROWS(sinkless.Decode(sections, kSegments, {}), Code::kDataLoss, "has their section");
+}
+
+TEST(RdActivationTest, ValuesThatAreNotFiniteAreNamedAndLeaveNoTrace) {
+  Ends ends;
+  const uint64_t before = ends.sender.Digest();
+  at::Tensor x = Activation(1);
+  x[17][5] = INFINITY;
+  try {
+    ends.sender.Encode(x, kSegments, MessagePlace{0, 0, 0});
+    FAIL();
+  } catch (const quant::NonFiniteError& error) {
+    EXPECT_EQ(error.row(), 17u);
+    EXPECT_EQ(error.channel(), 5u);
+  }
+  EXPECT_EQ(ends.sender.Digest(), before);
+  EXPECT_EQ(ends.sender.State().at("rd.log2_step"), std::vector<float>{0});
+}
+
+TEST(RdActivationTest, NothingCrossesBeforeTheBasis) {
+  RdActivation early(OptionsAt(2));
+  EXPECT_THROWS(early.Encode(Activation(1), kSegments, {}), Code::kFailedPrecondition,
+                "before its basis");
+  EXPECT_THROWS(early.Decode({}, kSegments, {}), Code::kFailedPrecondition, "before its basis");
+  early.Keep(1);
+  early.TakeBack(1);
+  EXPECT_EQ(early.Digest(), 0u);
+  EXPECT_TRUE(early.State().empty());
+}
+
+TEST(RdActivationTest, AMessageThatIsNoSmallerThanBf16IsHandedBack) {
+  Ends ends(8);
+  // Values of all magnitudes in one channel after a step for small ones.
+  ends.Train(1);
+  EXPECT_FALSE(
+      ends.sender.Encode(Activation(5, 1e9), kSegments, MessagePlace{1, 0, 0}).has_value());
+  EXPECT_TRUE(ends.sender.Encode(Activation(5), kSegments, MessagePlace{1, 0, 0}).has_value());
+}
+
+TEST(RdActivationTest, TenStepsOffTheTargetAreSaidOnce) {
+  const auto said = [](uint64_t steps, uint64_t bytes) {
+    Ends ends;
+    ::testing::internal::CaptureStderr();
+    for (uint64_t step = 0; step < steps; ++step) {
+      const auto sections =
+          ends.sender.Encode(Activation(step), kSegments, MessagePlace{step, 0, 0}).value();
+      ends.sender.CountBytes(bytes == 0 ? quant::TotalBytes(sections) : bytes, kRows);
+      ends.sender.Keep(step + 1);
+    }
+    return ::testing::internal::GetCapturedStderr();
+  };
+  const std::string often = said(25, kRows * kWide);  // 8 bits an element, whatever the step
+  EXPECT_THAT(often, HasSubstr("need 8 bits an element, the target is 2.5 (quant.target_bits)"));
+  EXPECT_EQ(often.find("an element"), often.rfind("an element"));
+  EXPECT_EQ(said(9, kRows * kWide), "");
+  EXPECT_EQ(said(25, 0), "");
+}
+
+}  // namespace
+}  // namespace amaq::train

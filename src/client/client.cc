@@ -336,7 +336,10 @@ class Run {
     if (widths.widths().empty()) {  // raw
       log->widths.mean_bits = 8.0 * static_cast<double>(SizeOf(CutOptionsOf(config_).wire_dtype));
     }
-    if (config_.quant.method == "amaq-rd") log->widths.mean_bits = step.activation_bits;
+    if (config_.quant.method == "amaq-rd") {
+      log->widths.mean_bits = step.activation_bits;
+      log->target_bits = step.activation_target;
+    }
     log->gradient_bits = step.gradient_bits;
     totals_.widths_final = log->widths;
     SayFreeze(widths.phase(), log->widths);

@@ -26,14 +26,15 @@
 namespace amaq::client {
 
 struct StepResult {
-  double loss_sum = 0;         // nats over the supervised tokens of the step
-  uint64_t tokens = 0;         // supervised
-  uint64_t rows = 0;           // N of all micro-batches
-  double activation_bits = 0;  // amaq-rd: rate of the step, sections of FORWARD messages; else 0
-  double gradient_bits = 0;    // of a value of the last coded gradient; 0: none was coded
-  double grad_norm = 0;        // global, before clipping
-  bool skipped = false;        // something was not finite
-  std::string skip_reason;     // names step, micro-batch, token and channel
+  double loss_sum = 0;           // nats over the supervised tokens of the step
+  uint64_t tokens = 0;           // supervised
+  uint64_t rows = 0;             // N of all micro-batches
+  double activation_bits = 0;    // amaq-rd: rate of the step, sections of FORWARD messages; else 0
+  double activation_target = 0;  // what it was to be
+  double gradient_bits = 0;      // of a value of the last coded gradient; 0: none was coded
+  double grad_norm = 0;          // global, before clipping
+  bool skipped = false;          // something was not finite
+  std::string skip_reason;       // names step, micro-batch, token and channel
 };
 
 struct EvalResult {

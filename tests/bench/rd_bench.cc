@@ -19,7 +19,7 @@ constexpr size_t kChannels = 576;
 constexpr uint64_t kTaught = 4;  // messages that the model has seen
 
 // What the transform leaves of an activation: Laplace-distributed components whose scales fall by
-// 2^10, the last ones alike.
+// 2^6, the last ones alike.
 std::vector<float> Components(size_t rows, uint64_t key) {
   std::vector<float> y(rows * kChannels);
   for (size_t i = 0; i < y.size(); ++i) {

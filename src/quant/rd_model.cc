@@ -6,6 +6,7 @@
 #include "core/bytes.h"
 #include "core/check.h"
 #include "core/digest.h"
+#include "core/error.h"
 
 namespace amaq::quant {
 namespace {
@@ -92,7 +93,7 @@ void RdModel::TakeBack(const MessagePlace& place) {
   while (!pending_.empty() && pending_.back().first >= place) pending_.pop_back();
 }
 
-uint64_t RdModel::Digest() const {
+Bytes RdModel::State() const {
   Bytes state;
   AppendLittleEndian(&state, generation_);
   AppendLittleEndian(&state, index_);
@@ -100,6 +101,35 @@ uint64_t RdModel::Digest() const {
   for (const uint64_t scale : scales_) AppendLittleEndian(&state, scale);
   for (const uint32_t count : symbols_) AppendLittleEndian(&state, count);
   AppendLittleEndian(&state, centroids_);
+  return state;
+}
+
+RdModel RdModel::FromState(ByteSpan state, size_t channels) {
+  ByteReader reader(state, "the state of a rate-distortion model");
+  RdModel model(channels);
+  const auto read_sum = [&reader] {
+    const auto value = reader.Read<uint64_t>();
+    if (value == Saturated(value)) return value;
+    Throw(Code::kDataLoss, "a sum in the state of a rate-distortion model is ", value, ", at most ",
+          UINT32_MAX);
+  };
+  model.generation_ = reader.Read<uint32_t>();
+  model.index_ = reader.Read<int32_t>();
+  if (model.index_ < -kRdLargestIndex || model.index_ > kRdLargestIndex) {
+    Throw(Code::kDataLoss, "the step index in the state of a rate-distortion model is ",
+          model.index_, ", at most ", kRdLargestIndex, " in magnitude");
+  }
+  model.row_weights_ = read_sum();
+  for (uint64_t& scale : model.scales_) scale = read_sum();
+  for (uint32_t& count : model.symbols_) count = reader.Read<uint32_t>();
+  model.centroids_ = reader.Read<RdCentroids>();
+  reader.ExpectEnd();
+  model.tables_ = TablesOf(model.symbols_);
+  return model;
+}
+
+uint64_t RdModel::Digest() const {
+  Bytes state = State();
   for (const Pending& entry : pending_) {
     AppendLittleEndian(&state, entry.first.step);
     AppendLittleEndian(&state, entry.counts.index);

@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "core/section.h"
 #include "quant/rans.h"
 #include "quant/rd_tables.h"
 #include "quant/sample_cache.h"
@@ -56,6 +57,11 @@ class RdModel {
   void Keep(const MessagePlace& place);
   // Forgets the messages at `place` and after it that were not kept.
   void TakeBack(const MessagePlace& place);
+
+  // What was kept, as bytes, and a model that has it. Errors: kDataLoss for bytes that are no state
+  // of `channels` channels.
+  Bytes State() const;
+  static RdModel FromState(ByteSpan state, size_t channels);
 
   uint64_t Digest() const;
 

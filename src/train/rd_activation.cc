@@ -50,6 +50,31 @@ void RequireFinite(const at::Tensor& x) {
   }
 }
 
+using State = std::map<std::string, std::vector<float>>;
+
+const std::vector<float>& Entry(const State& state, const std::string& name) {
+  const auto entry = state.find(name);
+  if (entry == state.end() || entry->second.empty()) {
+    Throw(Code::kDataLoss, "the state of an amaq-rd activation has no ", name);
+  }
+  return entry->second;
+}
+
+// The numbers times `unit`, which must be integers of [low, high] then.
+std::vector<int32_t> Integers(const State& state, const std::string& name, int32_t low,
+                              int32_t high, float unit = 1) {
+  std::vector<int32_t> integers;
+  for (const float number : Entry(state, name)) {
+    const float value = number * unit;
+    if (!(value >= static_cast<float>(low) && value <= static_cast<float>(high)) ||
+        value != std::nearbyint(value)) {
+      Throw(Code::kDataLoss, name, " of the state of an amaq-rd activation has ", number);
+    }
+    integers.push_back(static_cast<int32_t>(value));
+  }
+  return integers;
+}
+
 Section SinkSection(const at::Tensor& sinks) {
   const at::Tensor host = tensor::OnHost(sinks);
   Section section = quant::EncodeRaw(tensor::ViewMatrix(host), DType::kBF16).front();
@@ -174,16 +199,38 @@ std::map<std::string, std::vector<float>> RdActivation::State() const {
   const Reflectors& reflectors = basis_->reflectors();
   const int16_t index = rate_->index().value_or(0);
   const std::vector<uint8_t> bases = model_->BasesAt(index);
+  const Bytes model = model_->State();
   std::map<std::string, std::vector<float>> state = {
       {"rd.mean", basis_->mean()},
       {"rd.transform", {static_cast<float>(static_cast<uint32_t>(basis_->transform()))}},
       {"rd.log2_step", {static_cast<float>(index) / 16}},
-      {"rd.classes", {bases.begin(), bases.end()}}};
+      {"rd.classes", {bases.begin(), bases.end()}},
+      {"rd.model", {model.begin(), model.end()}}};
   if (!reflectors.weights.empty()) {
     state["rd.weights"].assign(reflectors.weights.begin(), reflectors.weights.end());
     state["rd.coefficients"] = reflectors.coefficients;
   }
   return state;
+}
+
+void RdActivation::Restore(const std::map<std::string, std::vector<float>>& state,
+                           at::Device device) {
+  const std::vector<float>& mean = Entry(state, "rd.mean");
+  const auto transform = static_cast<Transform>(Integers(state, "rd.transform", 1, 3).front());
+  const std::vector<int32_t> index =
+      Integers(state, "rd.log2_step", -quant::kRdLargestIndex, quant::kRdLargestIndex, 16);
+  Reflectors reflectors;
+  if (state.contains("rd.weights")) {
+    const std::vector<int32_t> weights = Integers(state, "rd.weights", INT8_MIN, INT8_MAX);
+    reflectors.weights.assign(weights.begin(), weights.end());
+    reflectors.coefficients = Entry(state, "rd.coefficients");
+  }
+  const std::vector<int32_t> bytes = Integers(state, "rd.model", 0, UINT8_MAX);
+  Basis basis(transform, mean, std::move(reflectors));
+  quant::RdModel model = quant::RdModel::FromState(Bytes(bytes.begin(), bytes.end()), mean.size());
+  SetBasis(std::move(basis), device);
+  *model_ = std::move(model);
+  rate_->Start(static_cast<int16_t>(index.front()));
 }
 
 }  // namespace amaq::train

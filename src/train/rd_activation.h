@@ -56,8 +56,11 @@ class RdActivation {
   double rate() const { return rate_->rate(); }  // bits an element of the last kept step
   double target_bits() const { return rate_->target_bits(); }
   uint64_t Digest() const;  // equal at both ends after the same kept steps
-  // For amaq_gate.safetensors: the basis as it crossed, log2 of the step, the channels' scales.
+  // For amaq_gate.safetensors: all that later messages are coded with (docs/formats/gate.md).
+  // Restore: as if SetBasis and the kept steps had happened here. Errors: kDataLoss for a state
+  // that misses something or is none; nothing has changed then.
   std::map<std::string, std::vector<float>> State() const;
+  void Restore(const std::map<std::string, std::vector<float>>& state, at::Device device);
 
  private:
   quant::RdModel& RequireModel();

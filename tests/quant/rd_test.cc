@@ -255,6 +255,34 @@ TEST(Rd, WhatCannotBeCodedIsRefusedOrHandedBack) {
   EXPECT_ERROR(RdEncode(broken, options, model, {}), Code::kInvalidArgument, "index 641");
 }
 
+TEST(Rd, AModelFromAStateIsThatModel) {
+  RdSource source(15, kChannels, Shape::kLaplace);
+  RdEnds ends(kChannels);
+  for (uint64_t step = 0; step < 3; ++step) {
+    ends.Send(source.Next(400), DeadZone(-5), {step, 0, 0});
+    ends.Keep(step + 1);
+  }
+  const RdModel model = RdModel::FromState(ends.sender.State(), kChannels);
+  const std::vector<float> y = source.Next(300);
+  EXPECT_EQ(model.Digest(), ends.sender.Digest());
+  EXPECT_EQ(RdEncode(y, DeadZone(2), model, {}).value().sections.back().bytes,
+            RdEncode(y, DeadZone(2), ends.sender, {}).value().sections.back().bytes);
+  EXPECT_NE(RdModel(kChannels).Digest(), model.Digest());
+}
+
+TEST(Rd, BytesThatAreNoStateAreRefused) {
+  const Bytes state = RdModel(3).State();
+  EXPECT_EQ(RdModel::FromState(state, 3).Digest(), RdModel(3).Digest());
+  EXPECT_ERROR(RdModel::FromState(state, 2), Code::kDataLoss, "too many");
+  EXPECT_ERROR(RdModel::FromState(state, 4), Code::kDataLoss, "ends early");
+  Bytes index = state;
+  index[5] = 3;  // 768
+  EXPECT_ERROR(RdModel::FromState(index, 3), Code::kDataLoss, "step index");
+  Bytes sum = state;
+  sum[8 + 8 + 4] = 1;  // the first channel's scale is 2^32
+  EXPECT_ERROR(RdModel::FromState(sum, 3), Code::kDataLoss, "4294967296");
+}
+
 TEST(Rd, EstimateIsWithinAFewPercentOfTheSize) {
   RdSource source(13, kChannels, Shape::kLaplace);
   RdEnds ends(kChannels);

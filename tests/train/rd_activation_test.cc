@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
+#include <string>
 
-#include "core/bytes.h"
+#include "io/safetensors.h"
 #include "quant/codec.h"
 #include "quant/rd.h"
 #include "quant/sections.h"
@@ -227,6 +229,96 @@ TEST(RdActivationTest, TenStepsOffTheTargetAreSaidOnce) {
   EXPECT_EQ(often.find("an element"), often.rfind("an element"));
   EXPECT_EQ(said(9, kRows * kWide), "");
   EXPECT_EQ(said(25, 0), "");
+}
+
+using State = std::map<std::string, std::vector<float>>;
+
+// As it comes back from amaq_gate.safetensors.
+State ThroughAFile(const State& state) {
+  std::vector<io::F32Tensor> tensors;
+  for (const auto& [name, values] : state) {
+    tensors.push_back({name, {static_cast<int64_t>(values.size())}, values});
+  }
+  const Bytes bytes = io::SerializeSafetensors(tensors, {});
+  const auto file = io::SafetensorsFile::FromBytes(bytes, "state");
+  State read;
+  for (const auto& [name, values] : state) {
+    read[name].resize(file->Get(name).num_elements);
+    file->ReadF32(name, read[name]);
+  }
+  return read;
+}
+
+TEST(RdActivationTest, WhoHasTheStateOfAFileDecodesAndEncodesWhatFollows) {
+  for (const Transform transform : {Transform::kNone, Transform::kEigen, Transform::kHadamard}) {
+    Ends ends(2.5, transform);
+    ends.Train(5);
+    const State state = ThroughAFile(ends.sender.State());
+    RdActivation late_receiver(OptionsAt(2.5)), late_sender(OptionsAt(2.5));
+    late_receiver.Restore(state, at::kCPU);
+    late_sender.Restore(state, at::kCPU);
+
+    const auto sections = ends.Send(Activation(7), {});
+    EXPECT_TRUE(BitEqual(late_receiver.Decode(sections, kSegments, {}),
+                         ends.receiver.Decode(sections, kSegments, {})));
+    const auto again = late_sender.Encode(Activation(7), kSegments, {}).value();
+    ASSERT_EQ(again.size(), sections.size());
+    for (size_t i = 0; i < again.size(); ++i) EXPECT_EQ(again[i].bytes, sections[i].bytes);
+    EXPECT_EQ(late_receiver.Digest(), ends.receiver.Digest());
+    EXPECT_EQ(late_sender.State(), ends.sender.State());
+  }
+}
+
+// What was not kept is no part of it; the negative control of the test above.
+TEST(RdActivationTest, AStateFromBeforeAStepDoesNotDecodeWhatFollowsIt) {
+  Ends ends;
+  ends.Train(1);
+  const State before = ends.sender.State();
+  ends.Cross(Activation(1), MessagePlace{1, 0, 0});
+  EXPECT_EQ(ends.sender.State(), before);
+  ends.Keep(2);
+  EXPECT_NE(ends.sender.State(), before);
+  RdActivation late(OptionsAt(2.5));
+  late.Restore(before, at::kCPU);
+  EXPECT_THROWS(late.Decode(ends.Send(Activation(7), {}), kSegments, {}), Code::kDataLoss,
+                "generation");
+}
+
+TEST(RdActivationTest, WhatIsNoStateIsRefused) {
+  Ends ends;
+  ends.Train(1);
+  const State state = ends.sender.State();
+  const auto refused = [&](const std::string& name, const auto& change, const std::string& text) {
+    State other = state;
+    change(&other.at(name));
+    RdActivation late(OptionsAt(2.5));
+    EXPECT_THROWS(late.Restore(other, at::kCPU), Code::kDataLoss, text);
+    EXPECT_FALSE(late.has_basis());
+  };
+  for (const auto& [name, values] : state) {
+    if (name == "rd.classes") continue;  // for people
+    refused(
+        name, [](std::vector<float>* v) { v->clear(); }, "");
+    refused(
+        name, [](std::vector<float>* v) { v->front() = NAN; }, "");
+  }
+  using Values = std::vector<float>;
+  refused(
+      "rd.transform", [](Values* v) { v->front() = 4; }, "rd.transform");
+  refused(
+      "rd.log2_step", [](Values* v) { v->front() = 40.0625f; }, "rd.log2_step");
+  refused(
+      "rd.log2_step", [](Values* v) { v->front() += 0.01f; }, "rd.log2_step");
+  refused(
+      "rd.model", [](Values* v) { v->back() = 256; }, "rd.model");
+  refused(
+      "rd.model", [](Values* v) { v->pop_back(); }, "ends early");
+  refused(
+      "rd.model", [](Values* v) { v->push_back(0); }, "too many");
+  refused(
+      "rd.mean", [](Values* v) { v->pop_back(); }, "");
+  refused(
+      "rd.weights", [](Values* v) { v->front() = 73; }, "weight 73");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ two processes, and what came out of it as a table and a plot.
     study.py run [--group G ...] [--arm A ...]
                                      runs what is not in docs/study/runs.jsonl yet, a line a run
     study.py report                  docs/quality.md's tables and docs/study/*.svg from these lines
+    study.py rate FOLDER FILE.svg    bits of a run's steps against its target, from the run's output.dir
 
 Stopped at any moment it goes on where it was. Needs the Python environment of
 `scripts/setup.sh --parity`, a release build, scripts/get_model.sh, and the data sets beside the
@@ -292,6 +293,27 @@ def plot(name, arms, path):
     figure.savefig(path, metadata={"Date": None})
 
 
+def plot_rate(folder, path):
+    import matplotlib
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+    plt.rcParams["svg.hashsalt"] = path.stem
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    figure, axis = plt.subplots(figsize=(8, 4))
+    for key, label, style in (("bits_target", "target", "k--"), ("bits_mean_forward", "forward", "-"),
+                              ("bits_mean_backward", "backward", "-")):
+        axis.plot([entry["step"] for entry in history], [entry[key] for entry in history], style,
+                  label=label)
+    axis.set_xlabel("step")
+    axis.set_ylabel("bits a value")
+    axis.set_yscale("log", base=2)
+    axis.set_yticks([1, 1.5, 2, 3, 4, 6, 8], labels=["1", "1.5", "2", "3", "4", "6", "8"])
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def replace_part(text, name, content):
     pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.S)
     if not pattern.search(text):
@@ -318,7 +340,13 @@ def main():
     runner.add_argument("--data", type=pathlib.Path, default=ROOT.parent / "shared" / "data")
     runner.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
     commands.add_parser("report", help="write tables and plots")
+    rate = commands.add_parser("rate", help="draw the bits of one run")
+    rate.add_argument("folder", type=pathlib.Path)
+    rate.add_argument("path", type=pathlib.Path)
     arguments = parser.parse_args()
+    if arguments.command == "rate":
+        plot_rate(arguments.folder, arguments.path)
+        return
     plan = yaml.safe_load(PLAN.read_text())
     if arguments.command == "run":
         run(plan, arguments.group, arguments.arm, arguments.data.resolve(), arguments.build.resolve())

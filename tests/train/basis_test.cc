@@ -193,11 +193,27 @@ TEST_F(HostileBasisTest, EveryPrefixAndEveryLongerHeadIsRefused) {
 
 TEST_F(HostileBasisTest, DamageIsRefusedOrLeavesAnOrthonormalMatrix) {
   uint64_t accepted = 0;
-  for (uint64_t i = 0; i < 400; ++i) {
+  for (uint32_t i = 0; i < 1500; ++i) {
     std::vector<Section> sections = sections_;
-    const auto words = Philox4x32(17, {static_cast<uint32_t>(i), 0, 0, 0});
-    Bytes& bytes = sections[words[0] % sections.size()].bytes;
-    bytes[words[1] % bytes.size()] = static_cast<uint8_t>(words[2]);
+    for (uint32_t change = 0; change <= i % 3; ++change) {
+      const auto words = Philox4x32(17, {i, change, 0, 0});
+      Bytes& bytes = sections[words[0] % sections.size()].bytes;
+      const size_t place = words[1] % bytes.size();
+      const auto at = bytes.begin() + static_cast<ptrdiff_t>(place);
+      switch (words[3] % 8) {
+        case 0:
+          bytes.insert(at, static_cast<uint8_t>(words[2]));
+          break;
+        case 1:
+          bytes.erase(at);
+          break;
+        case 2:
+          bytes.resize(place + 1);
+          break;
+        default:
+          bytes[place] = static_cast<uint8_t>(words[2]);
+      }
+    }
     try {
       const Basis basis = ReadBasis(sections, kWide);
       EXPECT_LT(DistanceFromOrthonormal(basis), 1e-6);

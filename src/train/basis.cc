@@ -9,33 +9,19 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <optional>
 #include <span>
 #include <utility>
 
-#include "core/bytes.h"
 #include "core/check.h"
 #include "core/dtype.h"
 #include "core/error.h"
 #include "core/log.h"
-#include "quant/rd.h"
 #include "tensor/bridge.h"
 
 namespace amaq::train {
 namespace {
 
-constexpr uint8_t kBasisVersion = 1;
-constexpr size_t kPacked = 128;     // coefficients in a row of the coded matrix
 constexpr double kDeadZone = 0.15;  // of a coefficient: as that of the components
-
-// 2^(weight / 4), the same at both ends.
-double Weight(int8_t weight) {
-  return double{quant::RdStep{1, static_cast<int16_t>(4 * weight)}.value()};
-}
-
-size_t NumCoefficients(size_t channels, size_t reflectors) {
-  return reflectors * (channels - 1) - reflectors * (reflectors - 1) / 2;
-}
 
 std::span<double> Doubles(at::Tensor& x) {
   return {x.mutable_data_ptr<double>(), static_cast<size_t>(x.numel())};
@@ -47,7 +33,7 @@ class Reflection {
   Reflection(std::span<const float> coefficients, int8_t weight)
       : vector_(at::empty({static_cast<int64_t>(coefficients.size()) + 1}, at::kDouble)) {
     const std::span<double> vector = Doubles(vector_);
-    const double scale = 1 / Weight(weight);
+    const double scale = 1 / quant::RdBasisWeight(weight);
     double squared = vector[0] = 1;
     for (size_t i = 0; i < coefficients.size(); ++i) {
       const double value = vector[i + 1] = coefficients[i] * scale;
@@ -91,29 +77,6 @@ at::Tensor Hadamard(size_t channels) {
     }
   }
   return matrix;
-}
-
-void CheckReflectors(size_t channels, const Reflectors& reflectors) {
-  const size_t count = reflectors.weights.size();
-  if (count >= channels || reflectors.coefficients.size() != NumCoefficients(channels, count)) {
-    Throw(Code::kDataLoss, "a basis of ", channels, " channels has ", count, " reflectors with ",
-          reflectors.coefficients.size(), " coefficients");
-  }
-  size_t next = 0;
-  for (size_t k = 0; k < count; ++k) {
-    const int weight = reflectors.weights[k];
-    if (weight < -kLargestBasisWeight || weight > kLargestBasisWeight) {
-      Throw(Code::kDataLoss, "weight ", weight, " of reflector ", k, " of the basis is not in [-",
-            kLargestBasisWeight, ", ", kLargestBasisWeight, "]");
-    }
-    // A unit vector's are within 1, and rounding adds at most a step.
-    const double limit = 1 + Weight(reflectors.weights[k]);
-    for (const size_t end = next + channels - 1 - k; next < end; ++next) {
-      if (std::fabs(reflectors.coefficients[next]) <= limit) continue;
-      Throw(Code::kDataLoss, "coefficient ", reflectors.coefficients[next], " of reflector ", k,
-            " of the basis is above ", limit);
-    }
-  }
 }
 
 std::vector<float> RoundedMean(const at::Tensor& mean) {
@@ -172,7 +135,7 @@ Reflectors ReflectorsOf(at::Tensor directions, std::vector<int8_t> weights) {
     const double norm = std::sqrt(squared);
     const double pivot = u[0] < 0 ? u[0] - norm : u[0] + norm;
     const double scale =
-        pivot != 0 ? Weight(reflectors.weights[static_cast<size_t>(k)]) / pivot : 0;
+        pivot != 0 ? quant::RdBasisWeight(reflectors.weights[static_cast<size_t>(k)]) / pivot : 0;
     const size_t begin = reflectors.coefficients.size();
     for (const double value : u.subspan(1)) {
       const double magnitude = std::floor(std::fabs(value * scale) + 0.5 - kDeadZone);
@@ -202,8 +165,7 @@ void DropZeros(size_t channels, Reflectors* reflectors) {
 Basis::Basis(Transform transform, std::vector<float> mean, Reflectors reflectors)
     : transform_(transform), mean_(std::move(mean)), reflectors_(std::move(reflectors)) {
   AMAQ_CHECK(!mean_.empty());
-  if (!AreFinite(mean_)) Throw(Code::kDataLoss, "the mean of a basis is not finite");
-  CheckReflectors(mean_.size(), reflectors_);
+  quant::CheckRdBasis(mean_, reflectors_);
   mean_row_ = tensor::EmptyFloats(1, channels());
   std::copy(mean_.begin(), mean_.end(), tensor::Floats(mean_row_).begin());
   if (transform == Transform::kEigen) matrix_ = Reflected(mean_.size(), reflectors_);
@@ -258,68 +220,12 @@ Basis FitBasis(Transform transform, const Moments& moments, uint64_t expected_ro
 }
 
 std::vector<Section> WriteBasis(const Basis& basis) {
-  const Reflectors& reflectors = basis.reflectors();
-  Bytes head;
-  AppendLittleEndian(&head, kBasisVersion);
-  AppendLittleEndian(&head, static_cast<uint8_t>(basis.transform()));
-  AppendLittleEndian(&head, static_cast<uint32_t>(basis.channels()));
-  AppendLittleEndian(&head, static_cast<uint32_t>(reflectors.weights.size()));
-  for (const float value : basis.mean()) AppendLittleEndian(&head, F32ToBF16(value));
-  for (const int8_t weight : reflectors.weights) AppendLittleEndian(&head, weight);
-  std::vector<Section> sections = {{SectionKind::kRdBasis, std::move(head)}};
-  if (reflectors.coefficients.empty()) return sections;
-  std::vector<float> packed = reflectors.coefficients;
-  packed.resize((packed.size() + kPacked - 1) / kPacked * kPacked, 0);
-  quant::RdOptions options;
-  options.dead_zone = 0;  // they are integers already
-  std::optional<quant::RdEncoded> coded =
-      quant::RdEncode(packed, options, quant::RdModel(kPacked), {});
-  AMAQ_CHECK(coded.has_value());
-  for (Section& section : coded->sections) sections.push_back(std::move(section));
-  return sections;
+  return quant::WriteRdBasis({basis.transform(), basis.mean(), basis.reflectors()});
 }
 
 Basis ReadBasis(const std::vector<Section>& sections, int64_t channels) {
-  const Bytes* head = FindSection(sections, SectionKind::kRdBasis);
-  if (head == nullptr) Throw(Code::kDataLoss, "a basis without its section");
-  ByteReader reader(*head, "the basis section");
-  const auto version = reader.Read<uint8_t>();
-  if (version != kBasisVersion) {
-    Throw(Code::kDataLoss, "the basis has version ", int{version}, ", known is ",
-          int{kBasisVersion});
-  }
-  const auto transform = static_cast<Transform>(reader.Read<uint8_t>());
-  if (transform != Transform::kNone && transform != Transform::kEigen &&
-      transform != Transform::kHadamard) {
-    Throw(Code::kDataLoss, "the basis is of the unknown transform ",
-          static_cast<uint32_t>(transform));
-  }
-  const auto size = reader.Read<uint32_t>();
-  const auto count = reader.Read<uint32_t>();
-  if (size != channels) {
-    Throw(Code::kDataLoss, "the basis is of ", size, " channels, the tensor of ", channels);
-  }
-  if (count >= size || (count > 0 && transform != Transform::kEigen)) {
-    Throw(Code::kDataLoss, "a basis of ", size, " channels has ", count, " reflectors");
-  }
-  std::vector<float> mean(size);
-  for (float& value : mean) value = BF16ToF32(reader.Read<uint16_t>());
-  Reflectors reflectors;
-  reflectors.weights.resize(count);
-  for (int8_t& weight : reflectors.weights) weight = reader.Read<int8_t>();
-  reader.ExpectEnd();
-  if (count > 0) {
-    const size_t wanted = NumCoefficients(size, count);
-    std::vector<float>& packed = reflectors.coefficients;
-    packed.resize((wanted + kPacked - 1) / kPacked * kPacked);
-    quant::RdDecode(sections, quant::RdModel(kPacked), packed);
-    if (std::any_of(packed.begin() + static_cast<ptrdiff_t>(wanted), packed.end(),
-                    [](float v) { return v != 0; })) {
-      Throw(Code::kDataLoss, "the basis has coefficients of no reflector");
-    }
-    packed.resize(wanted);
-  }
-  return {transform, std::move(mean), std::move(reflectors)};
+  quant::RdBasis basis = quant::ReadRdBasis(sections, static_cast<size_t>(channels));
+  return {basis.transform, std::move(basis.mean), std::move(basis.reflectors)};
 }
 
 }  // namespace amaq::train

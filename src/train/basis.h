@@ -18,6 +18,7 @@
 
 #include "core/section.h"
 #include "quant/config.h"
+#include "quant/rd_basis.h"
 #include "tensor/aten.h"
 #include "train/moments.h"
 
@@ -25,13 +26,8 @@ namespace amaq::train {
 
 using quant::Transform;
 
-// The part of a basis that crosses. Component k is reflected by the vector (0 ... 0, 1, v_k), whose
-// v_k [H - 1 - k] is coefficients / Weight(weights[k]).
-struct Reflectors {
-  std::vector<int8_t> weights;      // [K], |w| <= kLargestBasisWeight: quarter octaves
-  std::vector<float> coefficients;  // of reflector 0, 1 ... K-1, one behind the other
-};
-inline constexpr int kLargestBasisWeight = 72;  // 2^18: below kRdLargest
+using Reflectors = quant::RdReflectors;  // the part of a basis that crosses
+using quant::kLargestBasisWeight;
 
 class Basis {
  public:

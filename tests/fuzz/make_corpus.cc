@@ -17,6 +17,7 @@
 #include "quant/coder.h"
 #include "quant/entropy.h"
 #include "quant/rd.h"
+#include "quant/rd_basis.h"
 #include "tests/quant/vector_storage.h"
 #include "tests/support/gguf_builder.h"
 #include "transport/capture.h"
@@ -51,7 +52,7 @@ void AppendSized(const Bytes* bytes, Bytes* out) {
   AppendLittleEndian(out, static_cast<uint16_t>(bytes == nullptr ? 0xffff : bytes->size()));
 }
 
-// The forms that octet_fuzz.cc, entropy_fuzz.cc and rd_fuzz.cc read.
+// The forms that octet_fuzz.cc, entropy_fuzz.cc, rd_fuzz.cc and basis_fuzz.cc read.
 Bytes OctetSeed(int64_t rows, const Bytes& widths, const std::vector<uint32_t>& sinks) {
   const auto channels = static_cast<int64_t>(widths.size());
   const std::vector<float> x = Values(static_cast<size_t>(rows * channels), widths.size());
@@ -114,6 +115,26 @@ Bytes RdSeed(size_t rows, size_t channels, float scale, bool is_taught) {
                 static_cast<uint8_t>(is_taught ? 1 : 0)};
   AppendSized(FindSection(sections, SectionKind::kRdClasses), &seed);
   for (const Section& section : sections) Append(section.bytes, &seed);
+  return seed;
+}
+
+Bytes BasisSeed(quant::Transform transform, size_t channels, size_t reflectors, int8_t weight) {
+  quant::RdBasis basis{transform, std::vector<float>(channels, 0.5f), {}};
+  const float limit = static_cast<float>(quant::RdBasisWeight(weight)) / 2;
+  for (size_t k = 0; k < reflectors; ++k) {
+    basis.reflectors.weights.push_back(weight);
+    for (const float value : Values(channels - 1 - k, k)) {
+      basis.reflectors.coefficients.push_back(std::nearbyint(limit * value));
+    }
+  }
+  const std::vector<Section> sections = quant::WriteRdBasis(basis);
+  Bytes seed = {static_cast<uint8_t>(channels - 1)};
+  for (const SectionKind kind : {SectionKind::kRdBasis, SectionKind::kRdClasses}) {
+    const Bytes* bytes = FindSection(sections, kind);
+    AppendSized(bytes, &seed);
+    if (bytes != nullptr) Append(*bytes, &seed);
+  }
+  if (reflectors > 0) Append(*FindSection(sections, SectionKind::kRdCodes), &seed);
   return seed;
 }
 
@@ -223,6 +244,12 @@ void WriteAll(const std::string& root) {
   rd.Add(RdSeed(9, 5, 300, false));
   rd.Add(RdSeed(60, 63, 4, true));
   rd.Add(RdSeed(1, 24, 0.5f, true));
+  Folder basis(root, "basis");
+  basis.Add(BasisSeed(quant::Transform::kNone, 7, 0, 0));
+  basis.Add(BasisSeed(quant::Transform::kHadamard, 48, 0, 0));
+  basis.Add(BasisSeed(quant::Transform::kEigen, 63, 20, 12));
+  basis.Add(BasisSeed(quant::Transform::kEigen, 24, 23, 40));
+  basis.Add(BasisSeed(quant::Transform::kEigen, 9, 8, -3));
   Folder tiles(root, "tiles");
   tiles.Add(TilesSeed(0, 19, 83, 3, {0, 10}));
   tiles.Add(TilesSeed(0 + 4 * 12, 9, 100, 8, {}));

@@ -119,6 +119,7 @@ class Model:
         self.scales = [0] * channels
         self.counts = [[0] * (SHAPES[t][1] + 2) for t in range(TABLES)]
         self.centroids = [(0, 0)] * 12
+        self.means = []  # of kind 1, 2, ...: number of rows, fp32 [H]
         self.pending = None
         self.make_tables()
 
@@ -132,23 +133,43 @@ class Model:
         common = self.index - index + 64 - sixteenths(self.weights)
         return [base_of(sixteenths(s + 8) + common) for s in self.scales]
 
-    def add(self, q, table, row_classes, index, centroids):
+    def num_kinds(self):
+        rows = self.pending[5] if self.pending else []
+        return max([len(self.means)] + [kind for kind, _ in rows])
+
+    def expectation(self, kind):
+        if kind == 0 or kind > len(self.means):
+            return np.zeros(len(self.scales), F32)
+        n, mean = self.means[kind - 1]
+        return mean * (F32(2 * n) / (F32(2 * n) + F32(1)))
+
+    def learn(self, rows):
+        for kind, row in rows:
+            while kind > len(self.means):
+                self.means.append((0, np.zeros(len(self.scales), F32)))
+            if kind:
+                n, mean = self.means[kind - 1]
+                n = min(n + 1, 64)
+                self.means[kind - 1] = (n, mean + (row - mean) / F32(n))
+
+    def add(self, q, table, row_classes, index, centroids, rows):
         sums = [int(v) for v in np.abs(q).sum(axis=0)]
         weights = sum(ROW_WEIGHTS[r] for r in row_classes)
         counts = [[0] * len(c) for c in self.counts]
         for t, v in zip(table.ravel(), q.ravel()):
             counts[t][(symbol_of(int(t), int(v))[0] + 1) // 2] += 1
         if self.pending is None:
-            self.pending = [index, sums, weights, counts, centroids]
+            self.pending = [index, sums, weights, counts, centroids, rows]
             return
         p = self.pending
         p[1] = [a + scaled(b, index - p[0]) for a, b in zip(p[1], sums)]
         p[2] += weights
         p[3] = [[a + b for a, b in zip(x, y)] for x, y in zip(p[3], counts)]
         p[4] = centroids or p[4]
+        p[5] = p[5] + rows
 
     def keep(self):
-        index, sums, weights, counts, centroids = self.pending
+        index, sums, weights, counts, centroids, rows = self.pending
         self.scales = [min(LIMIT, scaled(s - (s >> 2), self.index - index) + 16 * n)
                        for s, n in zip(self.scales, sums)]
         self.index = index
@@ -156,6 +177,7 @@ class Model:
         self.counts = [[a - (a >> 2) + b for a, b in zip(x, y)]
                        for x, y in zip(self.counts, counts)]
         self.centroids = centroids or self.centroids
+        self.learn(rows)
         self.generation += 1
         self.pending = None
         self.make_tables()
@@ -224,14 +246,17 @@ def blocks_of(rows, channels):
     return [(a, min(a + size, rows)) for a in range(0, rows, size)], LANES
 
 
-def write_message(model, q, scale, index, bases, row_classes, centroids):
+def write_message(model, q, scale, index, bases, row_classes, centroids, kinds):
     rows, channels = q.shape
-    flags = (1 if centroids else 0) | (2 if bases else 0) | (4 if row_classes else 0)
+    flags = (1 if centroids else 0) | (2 if bases else 0) | (4 if row_classes else 0) | (8 if kinds else 0)
     out = struct.pack("<fhBI", scale, index, flags, model.generation)
     if centroids:
         out += b"".join(struct.pack("<bb", *pair) for pair in centroids)
     if row_classes:
         out += pack([(r, 3) for r in row_classes])
+    if kinds:
+        width = max(kinds).bit_length()
+        out += bytes([width]) + pack([(k, width) for k in kinds])
     used = bases or model.bases(index)
     table = np.add.outer(2 * np.array(row_classes or [MIDDLE] * rows), np.array(used))
     coded = [symbol_of(int(t), int(v)) for t, v in zip(table.ravel(), q.ravel())]
@@ -249,7 +274,7 @@ def write_message(model, q, scale, index, bases, row_classes, centroids):
 
 
 def read_message(model, classes, data, rows, channels):
-    """-> q, values, table, row classes, index, centroids"""
+    """-> q, values, table, row classes, index, centroids, rows with their kinds"""
     scale, index, flags, generation = struct.unpack_from("<fhBI", data)
     assert generation == model.generation
     at, explicit = 11, None
@@ -260,6 +285,12 @@ def read_message(model, classes, data, rows, channels):
     if flags & 4:
         row_classes = take_bits(data[at:at + -(-3 * rows // 8)], [3] * rows)
         at += -(-3 * rows // 8)
+    kinds = []
+    if flags & 8:
+        width, size = data[at], -(-data[at] * rows // 8)
+        kinds = take_bits(data[at + 1:at + 1 + size], [width] * rows)
+        at += 1 + size
+        assert max(kinds) <= min(4095, 2**24 // channels, model.num_kinds() + rows)
     bases = list(classes) if flags & 2 else model.bases(index)
     table = np.add.outer(2 * np.array(row_classes), np.array(bases))
     symbols = []
@@ -300,14 +331,17 @@ def read_message(model, classes, data, rows, channels):
             shift = F32(0 if m == 0 else known[min(11, table[r, c] // 4)][min(m, 2) - 1]) / F32(256)
             v = (F32(m) + shift) * step
             values[r, c] = -v if q[r, c] < 0 else v
-    return q, values, table, row_classes, index, explicit
+    for r, kind in enumerate(kinds):
+        if 0 < kind <= len(model.means):
+            values[r] += model.expectation(kind)
+    return q, values, table, row_classes, index, explicit, list(zip(kinds, values))
 
 
 # --- cases ---------------------------------------------------------------------------------------
 
 
 def example():
-    yield dict(q=np.array([[1, -2]]), scale=1.0, index=0, bases=None, row_classes=None, centroids=None)
+    yield dict(q=np.array([[1, -2]]), scale=1.0, index=0, bases=None, row_classes=None, centroids=None, kinds=None)
 
 
 def run():
@@ -330,7 +364,9 @@ def run():
             bases = [base_of(sixteenths(int(256 * s) + 1) - 128) for s in scale]
         yield dict(q=q, scale=float(F32(0.0173)), index=index, bases=bases,
                    row_classes=None if rows == 1 else classes,
-                   centroids=centroids if i == 1 else None, keep=i != 2)
+                   centroids=centroids if i == 1 else None, keep=i != 2,
+                   kinds=[None, [(7 * r) % 71 for r in range(rows)], [r % 100 for r in range(rows)], [69],
+                          [3 * r for r in range(rows)]][i])
         index += [-9, 0, 4, 22, 0][i]
 
 
@@ -342,7 +378,7 @@ def serialize(messages):
     for m in messages:
         q = m["q"]
         classes, codes = write_message(model, q, m["scale"], m["index"], m["bases"], m["row_classes"],
-                                       m["centroids"])
+                                       m["centroids"], m["kinds"])
         read = read_message(model, classes, codes, *q.shape)
         assert np.array_equal(read[0], q)
         model.add(q, *read[2:])

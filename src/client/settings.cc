@@ -78,6 +78,7 @@ train::CutOptions CutOptionsOf(const config::ClientConfig& config) {
   cut.cache_bytes = config.quant.cache_bytes;
   if (!config.quant.cache_dir.empty()) cut.cache_dir = config.quant.cache_dir;
   cut.rd_dead_zone = config.quant.rd.dead_zone;
+  cut.rd_memory = config.quant.rd.memory;
   return cut;
 }
 

@@ -232,6 +232,10 @@ FieldList RdFields(RdConfig* c) {
        .min = 0,
        .max = 0.49,
        .unit = "steps"},
+      {.key = "quant.rd.memory",
+       .target = &c->memory,
+       .help = "Method amaq-rd: send a row as the difference to the mean of rows like it that were "
+               "sent before."},
       {.key = "quant.rd.fit_tokens",
        .target = &c->fit_tokens,
        .help = "Method amaq-rd: length of the calibration pass, at most once over the training "

@@ -60,6 +60,7 @@ struct GradientConfig {
 struct RdConfig {
   std::string transform = "eigen";  // none | eigen | hadamard
   double dead_zone = 0.15;
+  bool memory = true;
   uint64_t fit_tokens = 0;  // 0: 60 times the hidden size
   bool operator==(const RdConfig&) const = default;
 };

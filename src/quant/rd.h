@@ -27,13 +27,18 @@ namespace amaq::quant {
 
 struct RansKernels;  // rans_kernels.h
 
+enum class RdKinds : uint8_t { kNone, kUse, kLearn };  // of rows, rd_memory.h
+
 struct RdOptions {
   RdStep step;
   // kNearestEven: q = sgn(y) floor(|y| / step + 0.5 - dead_zone), with centroids; kStochastic:
   // q = floor(y / step + u), u as in docs/formats/octet.md, without.
   Rounding rounding = Rounding::kNearestEven;
-  float dead_zone = 0.15f;            // in [0, 0.5)
-  uint64_t rounding_key = 0;          // StochasticRoundingKey(...)
+  float dead_zone = 0.15f;    // in [0, 0.5)
+  uint64_t rounding_key = 0;  // StochasticRoundingKey(...)
+  // kUse: rows like those that the model remembers cross as the difference; kLearn: a training
+  // message, whose rows are remembered. With kNearestEven only.
+  RdKinds kinds = RdKinds::kNone;
   std::span<const uint32_t> row_ids;  // [R], of the counter of stochastic rounding; empty: 0...R-1
   const RansKernels* kernels = nullptr;  // nullptr: those of ActiveKernelSet()
 };
@@ -55,8 +60,8 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
 RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, std::span<float> out,
                   const RansKernels* kernels = nullptr);
 
-// Bits of the sections that RdEncode would make, within a few percent; infinite where it makes
-// none.
+// Bits of the sections that RdEncode would make without kinds of rows, within a few percent;
+// infinite where it makes none.
 double RdEstimateBits(std::span<const float> y, const RdOptions& options, const RdModel& model);
 
 // The largest index (smallest step's neighbour above) at which y needs at most `bits`, the rest of

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
@@ -86,6 +87,25 @@ std::vector<uint8_t> ReadRowClasses(ByteReader* reader, size_t rows) {
   for (uint8_t& entry : classes) entry = static_cast<uint8_t>(bits.Take(kBitsOfRowClass));
   bits.ExpectZeros();
   return classes;
+}
+
+// known: the largest kind so far. New kinds of a message follow on those.
+std::vector<uint16_t> ReadKinds(ByteReader* reader, size_t rows, size_t channels, size_t known) {
+  const auto width = reader->Read<uint8_t>();
+  if (width == 0 || width > kRdKindBits) {
+    Throw(Code::kDataLoss, "the kinds of rows have ", int{width}, " bits; they have 1 to ",
+          kRdKindBits);
+  }
+  BitReader bits(reader->Take((rows * width + 7) / 8));
+  const size_t largest = std::min(RdMemory::LargestKind(channels), known + rows);
+  std::vector<uint16_t> kinds(rows);
+  for (uint16_t& kind : kinds) {
+    kind = static_cast<uint16_t>(bits.Take(width));
+    if (kind <= largest) continue;
+    Throw(Code::kDataLoss, "a row is of kind ", kind, "; the largest can be ", largest);
+  }
+  bits.ExpectZeros();
+  return kinds;
 }
 
 // One block of one lane: rows of one symbol, each with a table of its own.
@@ -188,6 +208,10 @@ RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, st
   if (has_centroids) centroids = ReadCentroids(&reader);
   classes.row_classes.assign(rows, kRdMiddleRow);
   if ((head.flags & kRdHasRowClasses) != 0) classes.row_classes = ReadRowClasses(&reader, rows);
+  std::vector<uint16_t> kinds;
+  if ((head.flags & kRdHasKinds) != 0) {
+    kinds = ReadKinds(&reader, rows, channels, model.num_kinds());
+  }
   std::vector<uint8_t> symbols(out.size());
   if (out.size() < kRdOneLaneSymbols) {
     DecodeOneLane(&reader, classes, model.tables(), RdKernels(kernels), symbols);
@@ -196,8 +220,19 @@ RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, st
   }
   const std::vector<int32_t> q = ReadValues(&reader, classes, symbols);
   reader.ExpectEnd();
-  RdDequantize(q, classes, centroids, head.step.value(), out);
   RdCounts counts = RdCountsOf(q, classes, head.step.index);
+  if (!kinds.empty()) {
+    counts.rows.resize(out.size());
+    RdDequantize(q, classes, centroids, head.step.value(), counts.rows);
+    RdAddExpectations(model.memory(), kinds, 1, counts.rows);
+    if (!RdCanLearn(counts.rows)) {
+      Throw(Code::kDataLoss, "a row with a kind has a value of 2^100 or more");
+    }
+    std::copy(counts.rows.begin(), counts.rows.end(), out.begin());
+    counts.kinds = std::move(kinds);
+  } else {
+    RdDequantize(q, classes, centroids, head.step.value(), out);
+  }
   counts.has_centroids = has_centroids;
   if (has_centroids) counts.centroids = centroids;
   return counts;
@@ -242,6 +277,20 @@ void RdDequantize(std::span<const int32_t> q, const RdClasses& classes,
     const float value = shifted * step;
     out[i] = q[i] < 0 ? -value : value;
   }
+}
+
+void RdAddExpectations(const RdMemory& memory, std::span<const uint16_t> kinds, float times,
+                       std::span<float> y) {
+  if (kinds.empty()) return;
+  const size_t channels = y.size() / kinds.size();
+  for (size_t r = 0; r < kinds.size(); ++r) {
+    memory.AddExpectation(kinds[r], times, y.subspan(r * channels, channels));
+  }
+}
+
+bool RdCanLearn(std::span<const float> y) {
+  return std::all_of(y.begin(), y.end(),
+                     [](float value) { return value < kRdLargestRow && value > -kRdLargestRow; });
 }
 
 std::vector<uint8_t> RdRowTables(const RdClasses& classes) {

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -76,6 +78,47 @@ std::optional<std::vector<int32_t>> Quantize(std::span<const float> y, const RdO
   }
   if (!is_codable) return std::nullopt;
   return q;
+}
+
+// Kinds of rows -----------------------------------------------------------------------------------
+
+// Mean square that a row has in each channel beside the mean of its kind: of integers as the model
+// knows them, which are Laplace-distributed or nearly; of a first message, a quarter of what it
+// has.
+std::vector<float> NoiseOf(std::span<const float> y, const RdStep& step, const RdModel& model) {
+  const size_t channels = model.channels();
+  std::vector<float> noise(channels);
+  if (model.generation() == 0) {
+    const auto rows = static_cast<float>(y.size() / channels);
+    for (size_t i = 0; i < y.size(); ++i) noise[i % channels] += y[i] * y[i] / (4 * rows);
+    for (float& value : noise) value = std::max(value, std::numeric_limits<float>::min());
+    return noise;
+  }
+  const std::vector<uint8_t> bases = model.BasesAt(step.index);
+  for (size_t c = 0; c < channels; ++c) {
+    const auto middle = static_cast<float>(bases[c] + kRdRowStride * kRdMiddleRow);
+    const float mean = std::exp2((middle - static_cast<float>(kRdUnitTable)) / 4);
+    const float value = (1.5f * mean * mean + 0.3f) * step.value() * step.value();
+    noise[c] = std::clamp(value, std::numeric_limits<float>::min(), 0x1p120f);
+  }
+  return noise;
+}
+
+// Squares of values up to this, summed, are finite.
+bool CanCompare(std::span<const float> y) {
+  return std::all_of(y.begin(), y.end(), [](float v) { return v < 0x1p50f && v > -0x1p50f; });
+}
+
+std::vector<uint16_t> KindsOf(std::span<const float> y, const RdOptions& options,
+                              const RdModel& model) {
+  const bool is_wanted = options.kinds == RdKinds::kLearn ||
+                         (options.kinds == RdKinds::kUse && model.memory().size() != 0);
+  if (!is_wanted || y.empty() || !CanCompare(y)) return {};
+  const std::vector<float> noise = NoiseOf(y, options.step, model);
+  return FindRowKinds(y, {.memory = model.memory(),
+                          .next_kind = model.num_kinds() + 1,
+                          .noise = noise,
+                          .may_add = options.kinds == RdKinds::kLearn});
 }
 
 // Classes -----------------------------------------------------------------------------------------
@@ -222,7 +265,7 @@ RdCentroids MeasureCentroids(std::span<const float> y, std::span<const int32_t> 
 
 // Writing -----------------------------------------------------------------------------------------
 
-// Values of up to 8 bits, the lowest bit first.
+// Values of up to 16 bits, the lowest bit first.
 class BitWriter {
  public:
   explicit BitWriter(Bytes* out) : out_(out) {}
@@ -280,6 +323,14 @@ void AppendSymbols(std::span<const uint8_t> symbols, const RdClasses& classes,
   }
 }
 
+void AppendKinds(std::span<const uint16_t> kinds, Bytes* out) {
+  const uint32_t largest = *std::max_element(kinds.begin(), kinds.end());
+  const auto width = std::max(1u, static_cast<uint32_t>(std::bit_width(largest)));
+  out->push_back(static_cast<uint8_t>(width));
+  BitWriter writer(out);
+  for (const uint16_t kind : kinds) writer.Put(kind, width);
+}
+
 void AppendValues(std::span<const int32_t> q, const RdClasses& classes, const SymbolTables& tables,
                   const RansKernels& kernels, Bytes* out) {
   const size_t channels = classes.bases.size();
@@ -309,6 +360,14 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
                                   const RdModel& model, std::span<float> decoded) {
   CheckShape(y, options, model);
   AMAQ_CHECK(decoded.empty() || decoded.size() == y.size());
+  AMAQ_CHECK(options.kinds == RdKinds::kNone || options.rounding == Rounding::kNearestEven);
+  std::vector<uint16_t> kinds = KindsOf(y, options, model);
+  std::vector<float> rest;
+  if (!kinds.empty()) {
+    rest.assign(y.begin(), y.end());
+    RdAddExpectations(model.memory(), kinds, -1, rest);
+    y = rest;
+  }
   const std::optional<std::vector<int32_t>> q = Quantize(y, options, model.channels());
   if (!q) return std::nullopt;
   const Choice choice = ChooseClasses(*q, options.step.index, model);
@@ -327,19 +386,29 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
   AppendLittleEndian(&out, options.step.index);
   out.push_back(static_cast<uint8_t>((coded.counts.has_centroids ? kRdHasCentroids : 0) |
                                      (choice.has_own_bases ? kRdHasClasses : 0) |
-                                     (choice.has_row_classes ? kRdHasRowClasses : 0)));
+                                     (choice.has_row_classes ? kRdHasRowClasses : 0) |
+                                     (kinds.empty() ? 0 : kRdHasKinds)));
   AppendLittleEndian(&out, model.generation());
   if (coded.counts.has_centroids) AppendLittleEndian(&out, centroids);
   if (choice.has_row_classes) {
     BitWriter writer(&out);
     for (const uint8_t entry : choice.classes.row_classes) writer.Put(entry, 3);
   }
+  if (!kinds.empty()) AppendKinds(kinds, &out);
   AppendValues(*q, choice.classes, model.tables(), RdKernels(options.kernels), &out);
   if (choice.has_own_bases) {
     coded.sections.push_back({SectionKind::kRdClasses, choice.classes.bases});
   }
   coded.sections.push_back({SectionKind::kRdCodes, std::move(out)});
-  if (!decoded.empty()) RdDequantize(*q, choice.classes, centroids, step, decoded);
+  if (!kinds.empty()) {
+    coded.counts.rows.resize(y.size());
+    RdDequantize(*q, choice.classes, centroids, step, coded.counts.rows);
+    RdAddExpectations(model.memory(), kinds, 1, coded.counts.rows);
+    coded.counts.kinds = std::move(kinds);
+    std::copy_n(coded.counts.rows.begin(), decoded.size(), decoded.begin());
+  } else if (!decoded.empty()) {
+    RdDequantize(*q, choice.classes, centroids, step, decoded);
+  }
   return coded;
 }
 

@@ -20,7 +20,8 @@ namespace amaq::quant {
 inline constexpr uint8_t kRdHasCentroids = 1;   // 24 bytes of centroids follow the head
 inline constexpr uint8_t kRdHasClasses = 2;     // a kRdClasses section is there
 inline constexpr uint8_t kRdHasRowClasses = 4;  // else all rows are of kRdMiddleRow
-inline constexpr uint8_t kRdKnownFlags = 7;
+inline constexpr uint8_t kRdHasKinds = 8;       // else the rows are of no kind (rd_memory.h)
+inline constexpr uint8_t kRdKnownFlags = 15;
 
 // A message of fewer symbols is one block of one lane: 32 lanes cost 120 bytes.
 inline constexpr uint64_t kRdOneLaneSymbols = uint64_t{1} << 15;
@@ -56,9 +57,15 @@ std::vector<uint8_t> RdTablesOf(const RdClasses& classes);
 // to the caller.
 RdCounts RdCountsOf(std::span<const int32_t> q, const RdClasses& classes, int32_t index);
 
-// y_hat of q, in fp32: sgn(q) * ((|q| + centroid / 256) * step).
+// y_hat of q, in fp32: sgn(q) * ((|q| + centroid / 256) * step), without what is known of kinds.
 void RdDequantize(std::span<const int32_t> q, const RdClasses& classes,
                   const RdCentroids& centroids, float step, std::span<float> out);
+
+// y [R, H] and `times` (1 or -1) what the memory expects of rows of these kinds; none: y as it is.
+void RdAddExpectations(const RdMemory& memory, std::span<const uint16_t> kinds, float times,
+                       std::span<float> y);
+// Each value can be learnt.
+bool RdCanLearn(std::span<const float> y);
 
 }  // namespace amaq::quant
 

@@ -29,10 +29,33 @@ SymbolTables TablesOf(std::span<const uint32_t> counts) {
   return SymbolTables(frequencies);
 }
 
+// Of all models that have counted nothing.
+const std::shared_ptr<const SymbolTables>& EmptyTables() {
+  static const auto tables = std::make_shared<const SymbolTables>(
+      TablesOf(std::vector<uint32_t>(RdCountOffsets()[kRdTables])));
+  return tables;
+}
+
 }  // namespace
 
 RdModel::RdModel(size_t channels)
-    : scales_(channels), symbols_(RdCountOffsets()[kRdTables]), tables_(TablesOf(symbols_)) {}
+    : scales_(channels),
+      symbols_(RdCountOffsets()[kRdTables]),
+      memory_(channels),
+      tables_(EmptyTables()) {}
+
+const SymbolTables& RdModel::tables() const {
+  if (!tables_) tables_ = std::make_shared<const SymbolTables>(TablesOf(symbols_));
+  return *tables_;
+}
+
+size_t RdModel::num_kinds() const {
+  size_t largest = memory_.size();
+  for (const Pending& entry : pending_) {
+    for (const uint16_t kind : entry.counts.kinds) largest = std::max<size_t>(largest, kind);
+  }
+  return largest;
+}
 
 std::vector<uint8_t> RdModel::BasesAt(int32_t index) const {
   if (row_weights_ == 0) return std::vector<uint8_t>(scales_.size(), RdBaseOf(0));
@@ -63,6 +86,8 @@ void RdModel::Add(const MessagePlace& place, RdCounts counts) {
   sum.row_weights = Saturated(sum.row_weights + counts.row_weights);
   if (counts.has_centroids) sum.centroids = counts.centroids;
   sum.has_centroids = sum.has_centroids || counts.has_centroids;
+  sum.kinds.insert(sum.kinds.end(), counts.kinds.begin(), counts.kinds.end());
+  sum.rows.insert(sum.rows.end(), counts.rows.begin(), counts.rows.end());
 }
 
 void RdModel::Keep(const MessagePlace& place) {
@@ -73,7 +98,7 @@ void RdModel::Keep(const MessagePlace& place) {
   }
   if (!is_changed) return;
   ++generation_;
-  tables_ = TablesOf(symbols_);
+  tables_.reset();
 }
 
 void RdModel::Merge(const RdCounts& counts) {
@@ -87,6 +112,7 @@ void RdModel::Merge(const RdCounts& counts) {
     symbols_[i] = static_cast<uint32_t>(Saturated(Decayed(symbols_[i]) + counts.symbols[i]));
   }
   if (counts.has_centroids) centroids_ = counts.centroids;
+  memory_.Learn(counts.kinds, counts.rows);
 }
 
 void RdModel::TakeBack(const MessagePlace& place) {
@@ -101,6 +127,9 @@ Bytes RdModel::State() const {
   for (const uint64_t scale : scales_) AppendLittleEndian(&state, scale);
   for (const uint32_t count : symbols_) AppendLittleEndian(&state, count);
   AppendLittleEndian(&state, centroids_);
+  AppendLittleEndian(&state, static_cast<uint32_t>(memory_.size()));
+  for (const uint32_t count : memory_.counts()) AppendLittleEndian(&state, count);
+  for (const float value : memory_.means()) AppendLittleEndian(&state, value);
   return state;
 }
 
@@ -123,8 +152,9 @@ RdModel RdModel::FromState(ByteSpan state, size_t channels) {
   for (uint64_t& scale : model.scales_) scale = read_sum();
   for (uint32_t& count : model.symbols_) count = reader.Read<uint32_t>();
   model.centroids_ = reader.Read<RdCentroids>();
+  model.memory_ = RdMemory::FromState(&reader, channels);
   reader.ExpectEnd();
-  model.tables_ = TablesOf(model.symbols_);
+  model.tables_.reset();
   return model;
 }
 
@@ -136,6 +166,8 @@ uint64_t RdModel::Digest() const {
     AppendLittleEndian(&state, entry.counts.row_weights);
     for (const uint64_t sum : entry.counts.channel_sums) AppendLittleEndian(&state, sum);
     for (const uint32_t count : entry.counts.symbols) AppendLittleEndian(&state, count);
+    for (const uint16_t kind : entry.counts.kinds) AppendLittleEndian(&state, kind);
+    for (const float value : entry.counts.rows) AppendLittleEndian(&state, value);
   }
   return amaq::Digest(state);
 }

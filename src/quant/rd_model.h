@@ -9,11 +9,13 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "core/section.h"
 #include "quant/rans.h"
+#include "quant/rd_memory.h"
 #include "quant/rd_tables.h"
 #include "quant/sample_cache.h"
 
@@ -35,6 +37,8 @@ struct RdCounts {
   std::vector<uint32_t> symbols;       // as RdCountOffsets
   bool has_centroids = false;          // it gave them
   RdCentroids centroids{};
+  std::vector<uint16_t> kinds;  // [R] of the rows; empty: the message names none
+  std::vector<float> rows;      // [R, H] what they stand for, where it does
 };
 
 class RdModel {
@@ -44,8 +48,11 @@ class RdModel {
   size_t channels() const { return scales_.size(); }
   // How many Keeps changed it. At most 2^32 - 1 of them.
   uint32_t generation() const { return generation_; }
-  const SymbolTables& tables() const { return tables_; }
+  const SymbolTables& tables() const;  // made when first asked for
   const RdCentroids& centroids() const { return centroids_; }
+  const RdMemory& memory() const { return memory_; }
+  // The largest kind that a message which was added has, kept or not.
+  size_t num_kinds() const;
   // [H], of a message with that step index.
   std::vector<uint8_t> BasesAt(int32_t index) const;
 
@@ -78,7 +85,8 @@ class RdModel {
   std::vector<uint64_t> scales_;   // [H], 16 times the decayed sum of |q|
   std::vector<uint32_t> symbols_;  // decayed counts
   RdCentroids centroids_{};
-  SymbolTables tables_;
+  RdMemory memory_;
+  mutable std::shared_ptr<const SymbolTables> tables_;  // null: to be made of symbols_
   std::deque<Pending> pending_;
 };
 

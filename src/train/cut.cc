@@ -99,7 +99,8 @@ CutCoder::CutCoder(const CutOptions& options)
       activation_(CoderOf(options, quant::TensorKind::kActivation)),
       gradient_(CoderOf(options, quant::TensorKind::kGradient)) {
   if (options.method == quant::Method::kAmaqRd) {
-    rd_.emplace(RdActivationOptions{options.sink_tokens, options.rd_dead_zone, options.rd_rate});
+    rd_.emplace(RdActivationOptions{options.sink_tokens, options.rd_dead_zone, options.rd_memory,
+                                    options.rd_rate});
   }
 }
 

@@ -46,6 +46,7 @@ struct CutOptions {
   // And the folder of its file; not agreed, each party has its own.
   std::string cache_dir = "amaq-cache";
   double rd_dead_zone = 0.15;       // amaq-rd, sender
+  bool rd_memory = true;            // the same
   quant::WidthConfig rd_rate = {};  // amaq-rd, sender: its target
 };
 

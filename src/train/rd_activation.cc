@@ -109,6 +109,7 @@ std::optional<std::vector<Section>> RdActivation::Encode(
   std::optional<quant::RdEncoded> coded;
   quant::RdOptions options;
   options.dead_zone = static_cast<float>(options_.dead_zone);
+  if (options_.remembers) options.kinds = place ? quant::RdKinds::kLearn : quant::RdKinds::kUse;
   if (!split.coded.empty()) {
     const at::Tensor y = tensor::OnHost(
         basis_->Analyse(x.index_select(0, tensor::FromRows(split.coded, x.device()))));

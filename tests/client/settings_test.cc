@@ -159,6 +159,9 @@ TEST(SettingsTest, GradientsHaveARateWithTheirMethodRdAndOfAmaqRdThatOfTheActiva
   EXPECT_EQ(gradient_of(config).gradient_target_bits, 1.25);
   config.quant.rd.dead_zone = 0.375;
   EXPECT_EQ(CutOptionsOf(config).rd_dead_zone, 0.375);
+  EXPECT_TRUE(CutOptionsOf(config).rd_memory);
+  config.quant.rd.memory = false;
+  EXPECT_FALSE(CutOptionsOf(config).rd_memory);
 }
 
 TEST(SettingsTest, TheStagesOptionsAreTheConfigs) {

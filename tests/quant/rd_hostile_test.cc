@@ -76,7 +76,7 @@ TEST_F(RdHostile, ScalesAndIndicesThatMakeNoStepAreRefused) {
 
 TEST_F(RdHostile, FlagsAreKnownAndSayTheTruth) {
   const uint8_t flags = codes()[kFlags];
-  codes()[kFlags] = static_cast<uint8_t>(flags | 8u);
+  codes()[kFlags] = static_cast<uint8_t>(flags | 16u);
   ExpectRefused("unknown flags");
   codes()[kFlags] = static_cast<uint8_t>(flags | kRdHasClasses);
   ExpectRefused("no rate-distortion classes section");

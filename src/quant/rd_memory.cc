@@ -1,0 +1,189 @@
+#include "quant/rd_memory.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "core/bytes.h"
+#include "core/check.h"
+#include "core/error.h"
+
+namespace amaq::quant {
+namespace {
+
+constexpr uint32_t kRemembered = 64;                // rows that a mean is of, about
+constexpr size_t kLargestMemory = size_t{1} << 24;  // elements
+constexpr size_t kComparedChannels = 128;
+constexpr size_t kStride = 16;  // channels between two looks at whether a kind can still be nearest
+// A row further from all means than this is of a new kind: mean over the compared channels of the
+// squared distance in units of the noise.
+constexpr float kFar = 0.7f;
+
+// How much of a mean of `count` rows is believed.
+float Belief(uint32_t count) {
+  const auto twice = static_cast<float>(2 * count);
+  return twice / (twice + 1);
+}
+
+// The channels that vary most, at most kComparedChannels of them, the largest first.
+std::vector<size_t> ComparedChannels(std::span<const float> y, size_t channels) {
+  std::vector<double> energy(channels);
+  for (size_t i = 0; i < y.size(); ++i) {
+    energy[i % channels] += static_cast<double>(y[i]) * static_cast<double>(y[i]);
+  }
+  std::vector<size_t> order(channels);
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return energy[a] > energy[b]; });
+  order.resize(std::min(channels, kComparedChannels));
+  return order;
+}
+
+// Rows in the units of the noise, reduced to the channels that are compared.
+class Candidates {
+ public:
+  Candidates(std::vector<size_t> order, std::span<const float> noise) : order_(std::move(order)) {
+    for (const size_t c : order_) scales_.push_back(1 / std::sqrt(noise[c]));
+  }
+  size_t compared() const { return order_.size(); }
+  // Padded with zeros to whole strides.
+  std::vector<float> Reduced(std::span<const float> row) const {
+    std::vector<float> reduced((order_.size() + kStride - 1) / kStride * kStride);
+    for (size_t i = 0; i < order_.size(); ++i) reduced[i] = row[order_[i]] * scales_[i];
+    return reduced;
+  }
+  void Add(size_t kind, std::span<const float> reduced) {
+    kinds_.push_back(static_cast<uint16_t>(kind));
+    rows_.insert(rows_.end(), reduced.begin(), reduced.end());
+  }
+
+  struct Nearest {
+    uint16_t kind = 0;
+    float distance = std::numeric_limits<float>::infinity();
+  };
+  Nearest NearestTo(std::span<const float> reduced) const {
+    Nearest nearest;
+    for (size_t k = 0; k < kinds_.size(); ++k) {
+      const float distance =
+          DistanceTo(rows_.data() + k * reduced.size(), reduced, nearest.distance);
+      if (distance < nearest.distance) nearest = {kinds_[k], distance};
+    }
+    return nearest;
+  }
+
+ private:
+  // Squared; anything of `limit` and more where it would be that.
+  static float DistanceTo(const float* from, std::span<const float> to, float limit) {
+    float distance = 0;
+    for (size_t begin = 0; begin < to.size() && distance < limit; begin += kStride) {
+      std::array<float, kStride> squares{};
+      for (size_t i = 0; i < kStride; ++i) {
+        const float difference = from[begin + i] - to[begin + i];
+        squares[i] = difference * difference;
+      }
+      for (size_t half = kStride / 2; half > 0; half /= 2) {
+        for (size_t i = 0; i < half; ++i) squares[i] += squares[i + half];
+      }
+      distance += squares[0];
+    }
+    return distance;
+  }
+
+  std::vector<size_t> order_;
+  std::vector<float> scales_;
+  std::vector<uint16_t> kinds_;
+  std::vector<float> rows_;
+};
+
+float Energy(std::span<const float> row) {
+  float energy = 0;
+  for (const float value : row) energy += value * value;
+  return energy;
+}
+
+}  // namespace
+
+size_t RdMemory::LargestKind(size_t channels) {
+  return std::min((size_t{1} << kRdKindBits) - 1, kLargestMemory / std::max<size_t>(channels, 1));
+}
+
+RdMemory RdMemory::FromState(ByteReader* reader, size_t channels) {
+  RdMemory memory(channels);
+  const auto size = reader->Read<uint32_t>();
+  if (size > LargestKind(channels)) {
+    Throw(Code::kDataLoss, "a memory of rows has ", size, " kinds, at most ",
+          LargestKind(channels));
+  }
+  for (uint32_t i = 0; i < size; ++i) {
+    memory.counts_.push_back(reader->Read<uint32_t>());
+    if (memory.counts_.back() <= kRemembered) continue;
+    Throw(Code::kDataLoss, "a kind of rows in a memory was seen ", memory.counts_.back(),
+          " times, at most ", kRemembered);
+  }
+  for (size_t i = 0; i < size * channels; ++i) {
+    const auto mean = reader->Read<float>();
+    if (!(mean < kRdLargestRow && mean > -kRdLargestRow)) {
+      Throw(Code::kDataLoss, "a mean in a memory of rows is ", mean);
+    }
+    memory.means_.push_back(mean);
+  }
+  return memory;
+}
+
+void RdMemory::AddExpectation(uint16_t kind, float times, std::span<float> row) const {
+  if (kind == 0 || kind > size()) return;
+  const size_t at = size_t{kind} - 1;
+  const float factor = times * Belief(counts_[at]);
+  const float* mean = means_.data() + at * channels_;
+  for (size_t c = 0; c < channels_; ++c) row[c] += mean[c] * factor;
+}
+
+void RdMemory::Learn(std::span<const uint16_t> kinds, std::span<const float> rows) {
+  AMAQ_CHECK(rows.size() == kinds.size() * channels_);
+  if (kinds.empty()) return;
+  const size_t largest = *std::max_element(kinds.begin(), kinds.end());
+  if (largest > size()) {
+    counts_.resize(largest);
+    means_.resize(largest * channels_);
+  }
+  for (size_t r = 0; r < kinds.size(); ++r) {
+    if (kinds[r] == 0) continue;
+    const size_t at = size_t{kinds[r]} - 1;
+    counts_[at] = std::min(counts_[at] + 1, kRemembered);
+    const auto count = static_cast<float>(counts_[at]);
+    float* mean = means_.data() + at * channels_;
+    const float* row = rows.data() + r * channels_;
+    for (size_t c = 0; c < channels_; ++c) mean[c] += (row[c] - mean[c]) / count;
+  }
+}
+
+std::vector<uint16_t> FindRowKinds(std::span<const float> y, const RdKindSearch& search) {
+  const size_t channels = search.noise.size();
+  const size_t rows = y.size() / channels;
+  Candidates candidates(ComparedChannels(y, channels), search.noise);
+  for (size_t kind = 1; kind <= search.memory.size(); ++kind) {
+    std::vector<float> mean(channels);
+    search.memory.AddExpectation(static_cast<uint16_t>(kind), 1, mean);
+    candidates.Add(kind, candidates.Reduced(mean));
+  }
+  const float far = kFar * static_cast<float>(candidates.compared());
+  const size_t largest = RdMemory::LargestKind(channels);
+  size_t next = search.next_kind;
+  std::vector<uint16_t> kinds;
+  for (size_t r = 0; r < rows; ++r) {
+    const std::vector<float> row = candidates.Reduced(y.subspan(r * channels, channels));
+    const auto nearest = candidates.NearestTo(row);
+    if (nearest.distance > far && search.may_add && next <= largest) {
+      kinds.push_back(static_cast<uint16_t>(next));
+      candidates.Add(next++, row);
+      continue;
+    }
+    kinds.push_back(nearest.distance < Energy(row) ? nearest.kind : uint16_t{0});
+  }
+  return kinds;
+}
+
+}  // namespace amaq::quant

@@ -98,7 +98,9 @@ void Teach(quant::RdModel* model) {
     for (size_t i = 0; i < y.size(); ++i) {
       y[i] = 20 * (UniformFloat(PhiloxWord(step, i)) - 0.5f);
     }
-    model->Add({step, 0, 0}, quant::RdEncode(y, {}, *model, {}).value().counts);
+    quant::RdOptions options;
+    options.kinds = quant::RdKinds::kLearn;
+    model->Add({step, 0, 0}, quant::RdEncode(y, options, *model, {}).value().counts);
     model->Keep({step + 1, 0, 0});
   }
 }
@@ -110,7 +112,9 @@ Bytes RdSeed(size_t rows, size_t channels, float scale, bool is_taught) {
   for (size_t i = 0; i < y.size(); ++i) {
     y[i] *= scale * static_cast<float>(1u << i % channels % 8);
   }
-  const std::vector<Section> sections = quant::RdEncode(y, {}, model, {}).value().sections;
+  quant::RdOptions options;
+  options.kinds = quant::RdKinds::kUse;
+  const std::vector<Section> sections = quant::RdEncode(y, options, model, {}).value().sections;
   Bytes seed = {static_cast<uint8_t>(rows), static_cast<uint8_t>(channels - 1),
                 static_cast<uint8_t>(is_taught ? 1 : 0)};
   AppendSized(FindSection(sections, SectionKind::kRdClasses), &seed);

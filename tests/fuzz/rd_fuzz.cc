@@ -6,6 +6,7 @@
 // (0xffff: absent), the section, and kRdCodes.
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "core/rng.h"
@@ -21,16 +22,23 @@ using amaq::quant::RdModel;
 
 namespace {
 
-// The same two messages as in make_corpus.cc.
-void Teach(RdModel* model) {
-  for (uint64_t step = 0; step < 2; ++step) {
-    std::vector<float> y(8 * model->channels());
+// That has seen the same two messages as in make_corpus.cc.
+RdModel TaughtModel(size_t channels) {
+  static std::map<size_t, RdModel> made;  // much slower to make than to copy
+  const auto [found, is_new] = made.try_emplace(channels, channels);
+  RdModel& model = found->second;
+  for (uint64_t step = 0; is_new && step < 2; ++step) {
+    std::vector<float> y(8 * channels);
     for (size_t i = 0; i < y.size(); ++i) {
       y[i] = 20 * (amaq::UniformFloat(amaq::PhiloxWord(step, i)) - 0.5f);
     }
-    model->Add({step, 0, 0}, amaq::quant::RdEncode(y, {}, *model, {}).value().counts);
-    model->Keep({step + 1, 0, 0});
+    amaq::quant::RdOptions options;
+    options.kinds = amaq::quant::RdKinds::kLearn;
+    model.Add({step, 0, 0}, amaq::quant::RdEncode(y, options, model, {}).value().counts);
+    model.Keep({step + 1, 0, 0});
   }
+  model.tables();
+  return model;
 }
 
 }  // namespace
@@ -47,8 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     sections.push_back({SectionKind::kRdClasses, copy(input.Take(class_bytes))});
   }
   sections.push_back({SectionKind::kRdCodes, copy(input.Rest())});
-  RdModel model(channels);
-  if (is_taught) Teach(&model);
+  RdModel model = is_taught ? TaughtModel(channels) : RdModel(channels);
 
   constexpr float kUntouched = 12345;
   std::vector<float> out(rows * channels, kUntouched);

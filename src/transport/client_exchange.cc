@@ -233,7 +233,8 @@ void ClientExchangeImpl::SendMessage(const std::shared_ptr<const Message>& messa
   if (broken_) return;
   options_.capture->Store(*message, Way::kUp);
   Chunker chunker(*message, ++sequence_, options_.chunk_bytes);
-  if (options_.measures_link) {
+  const bool is_acknowledged = message->key.phase != Phase::kProgress;
+  if (options_.measures_link && is_acknowledged) {
     upload_.Sent(sequence_, WireBytes(*message, options_.chunk_bytes), Clock::now());
   }
   while (!chunker.done() && !broken_) {

@@ -255,7 +255,7 @@ void ExchangeStreamImpl::SendMessage(const std::shared_ptr<const Message>& messa
   if (ended_) return;
   capture_->Store(*message, Way::kDown);
   Chunker chunker(*message, ++sequence_, options_.chunk_bytes);
-  if (measures_link_) {
+  if (measures_link_ && message->key.phase != Phase::kProgress) {  // those are not acknowledged
     download_.Sent(sequence_, WireBytes(*message, options_.chunk_bytes), Clock::now());
   }
   while (!chunker.done() && !ended_) {

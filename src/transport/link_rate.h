@@ -23,7 +23,8 @@ class LinkRate {
   using Clock = std::chrono::steady_clock;
 
   // Message `sequence` (ascending) of `bytes` on the wire begins to be written. Before its
-  // acknowledgement can come.
+  // acknowledgement can come. Only messages that the peer acknowledges when they come: one that
+  // waits makes the link look busy while nothing crosses.
   void Sent(uint64_t sequence, uint64_t bytes, Clock::time_point now) AMAQ_EXCLUDES(mutex_);
   // The peer has all messages up to `sequence`. May repeat itself.
   void Acknowledged(uint64_t sequence, Clock::time_point now) AMAQ_EXCLUDES(mutex_);

@@ -341,6 +341,9 @@ class Run {
       log->target_bits = step.activation_target;
     }
     log->gradient_bits = step.gradient_bits;
+    log->clips = step.clips;
+    totals_.clips.values += step.clips.values;
+    totals_.clips.clipped += step.clips.clipped;
     totals_.widths_final = log->widths;
     SayFreeze(widths.phase(), log->widths);
     if (log->step % config_.train.logging_steps == 0 || log->step == max_steps_) {
@@ -418,6 +421,10 @@ class Run {
     if (totals_.eval_before && totals_.eval_after) {
       table += StrCat("  held-out loss   ", Fixed(totals_.eval_before->MeanLoss(), 4), " before, ",
                       Fixed(totals_.eval_after->MeanLoss(), 4), " after\n");
+    }
+    if (const auto clipped = results.find("clipped_share"); clipped != results.end()) {
+      table += StrCat("  clipped         ", Fixed(100 * clipped->second, 4),
+                      " % of the activations' values (quant.range: delayed)\n");
     }
     table += StrCat(
         "  traffic         ", megabytes(results.at("wire_bytes_up")), " up, ",

@@ -23,20 +23,26 @@ void MakeFolder(const std::string& path) {
   if (failure) Throw(Code::kPermissionDenied, "cannot create ", path, ": ", failure.message());
 }
 
+double ClippedShare(const quant::ClipCounts& clips) {
+  return Ratio(static_cast<double>(clips.clipped), static_cast<double>(clips.values));
+}
+
 json HistoryEntry(const StepLog& log) {
-  return {{"step", log.step},
-          {"epoch", log.epoch},
-          {"loss", log.loss},
-          {"grad_norm", log.grad_norm},
-          {"learning_rate", log.learning_rate},
-          {"bits_mean_forward", log.widths.mean_bits},
-          {"bits_spread_forward", log.widths.spread_bits},
-          {"bits_correlation", log.widths.correlation},
-          {"bits_widths_spread", log.widths.widths_spread},
-          {"bits_widths_correlation", log.widths.widths_correlation},
-          {"bits_mean_backward", log.gradient_bits},
-          {"bits_target", log.target_bits},
-          {"bits_histogram", log.widths.histogram}};
+  json entry = {{"step", log.step},
+                {"epoch", log.epoch},
+                {"loss", log.loss},
+                {"grad_norm", log.grad_norm},
+                {"learning_rate", log.learning_rate},
+                {"bits_mean_forward", log.widths.mean_bits},
+                {"bits_spread_forward", log.widths.spread_bits},
+                {"bits_correlation", log.widths.correlation},
+                {"bits_widths_spread", log.widths.widths_spread},
+                {"bits_widths_correlation", log.widths.widths_correlation},
+                {"bits_mean_backward", log.gradient_bits},
+                {"bits_target", log.target_bits},
+                {"bits_histogram", log.widths.histogram}};
+  if (log.clips.values > 0) entry["clipped_share"] = ClippedShare(log.clips);
+  return entry;
 }
 
 }  // namespace
@@ -70,6 +76,7 @@ std::map<std::string, double> AllResults(const RunTotals& totals) {
   }
   results["bits_spread_final"] = widths.widths_spread;
   results["bits_correlation_final"] = widths.widths_correlation;
+  if (totals.clips.values > 0) results["clipped_share"] = ClippedShare(totals.clips);
   if (totals.eval_before) results["eval_loss_before"] = totals.eval_before->MeanLoss();
   if (totals.eval_after) {
     results["eval_loss"] = totals.eval_after->MeanLoss();
@@ -111,7 +118,7 @@ void ResultWriter::LogStep(const StepLog& log, uint64_t max_steps) {
   history_.push_back(log);
   const double left =
       log.seconds / static_cast<double>(log.step) * static_cast<double>(max_steps - log.step);
-  const json line = {
+  json line = {
       {"current_steps", log.step},
       {"total_steps", max_steps},
       {"loss", log.loss},
@@ -123,6 +130,7 @@ void ResultWriter::LogStep(const StepLog& log, uint64_t max_steps) {
       {"percentage", 100 * Ratio(static_cast<double>(log.step), static_cast<double>(max_steps))},
       {"elapsed_time", Clock(log.seconds)},
       {"remaining_time", Clock(left)}};
+  if (log.clips.values > 0) line["clipped_share"] = ClippedShare(log.clips);
   const std::string path = dir_ + "/trainer_log.jsonl";
   std::ofstream out(path, std::ios::app);
   out << line.dump() << "\n";

@@ -28,6 +28,7 @@ struct StepLog {
   quant::WidthReport widths;
   double target_bits = 0;
   double gradient_bits = 0;  // mean width of the gradient
+  quant::ClipCounts clips;   // no values: nothing was coded within ranges chosen beforehand
 };
 
 // Totals of a run; the figures of all_results.json are derived from them.
@@ -40,6 +41,7 @@ struct RunTotals {
   int64_t channels = 0;  // H
   double seconds = 0;    // from the first step to the last COMMITTED
   uint64_t skipped_steps = 0;
+  quant::ClipCounts clips;
   quant::WidthReport widths_final;  // of the last step
   std::optional<EvalResult> eval_before, eval_after;
   transport::LinkTraffic traffic;

@@ -298,7 +298,10 @@ void StepDriver::SendCommit(const Pass& pass, const train::ClipDecision& decisio
 StepResult StepDriver::RunStep(const std::vector<data::Batch>& micro_batches,
                                double learning_rate) {
   Pass pass;
+  const quant::ClipCounts before = coder_.activation_clips();
   RunMicroBatches(micro_batches, &pass);
+  const quant::ClipCounts after = coder_.activation_clips();
+  pass.result.clips = {after.values - before.values, after.clipped - before.clipped};
   const train::ClipDecision decision = ReceiveNorms(&pass.result);
   if (coder_.rd() != nullptr) pass.result.activation_target = coder_.rd()->target_bits();
   SendCommit(pass, decision, learning_rate);

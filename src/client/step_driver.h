@@ -31,6 +31,7 @@ struct StepResult {
   uint64_t rows = 0;             // N of all micro-batches
   double activation_bits = 0;    // amaq-rd: rate of the step, sections of FORWARD messages; else 0
   double activation_target = 0;  // what it was to be
+  quant::ClipCounts clips;       // range delayed: of the step's activations
   double gradient_bits = 0;      // of a value of the last coded gradient; 0: none was coded
   double grad_norm = 0;          // global, before clipping
   bool skipped = false;          // something was not finite

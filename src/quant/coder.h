@@ -41,6 +41,13 @@ struct CoderConfig {
   double gradient_rate = 0;  // above 0: gradients by the rate-distortion coder (rd.h), bits a value
 };
 
+// Values of the training messages sent that were coded within ranges chosen beforehand, and how
+// many of them lay outside. A step that is taken back was sent all the same.
+struct ClipCounts {
+  uint64_t values = 0;
+  uint64_t clipped = 0;
+};
+
 enum class TensorKind { kActivation, kGradient };
 
 // What a training message says about its samples; see sample_cache.h. A gradient names its place
@@ -101,6 +108,8 @@ class Coder {
   virtual void Keep(const MessagePlace& /*place*/) {}
   // Of what it remembers: equal at sender and receiver after the same messages.
   virtual uint64_t MemoryDigest() const { return 0; }
+  // Of range delayed; other ranges know every message before they code it.
+  virtual ClipCounts clip_counts() const { return {}; }
   // Takes back what the messages at `place` and after it changed (a step is skipped or aborted).
   virtual void TakeBack(const MessagePlace& /*place*/) {}
 };

@@ -118,6 +118,7 @@ void DelayedRanges::Remember(const Extremes& exact) {
 
 Extremes DelayedRanges::Choose(const Extremes& exact, uint64_t rows, const CountClipped& clipped) {
   Remember(exact);
+  values_ += rows * exact.lo.size();
   if (steps_.empty()) return exact;
   AMAQ_CHECK(steps_.front().lo.size() == exact.lo.size());
   Extremes chosen = steps_.front();

@@ -57,6 +57,7 @@ class DelayedRanges {
   void Discard();  // it does not
 
   // Of all messages that Choose was asked for.
+  uint64_t values() const { return values_; }  // rows x channels
   uint64_t clipped_values() const { return clipped_values_; }
   uint64_t exact_channels() const { return exact_channels_; }  // (channel, message) pairs over it
 
@@ -67,6 +68,7 @@ class DelayedRanges {
   double max_clipped_;
   std::deque<Extremes> steps_;     // committed, the newest last
   std::vector<Extremes> pending_;  // none or one: of the step under way
+  uint64_t values_ = 0;
   uint64_t clipped_values_ = 0;
   uint64_t exact_channels_ = 0;
 };

@@ -151,6 +151,8 @@ class CutCoder {
 
   // Of what the coders remember: equal at both parties after the same steps.
   uint64_t MemoryDigest() const;
+  // Of the activations that this party sent (quant/coder.h).
+  quant::ClipCounts activation_clips() const { return activation_->clip_counts(); }
 
  private:
   // quant.axis: token, in cut_token_stats.cc.

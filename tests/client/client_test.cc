@@ -198,6 +198,16 @@ TEST_F(ClientTest, CheckpointsAreTheAdapterOfAShorterRun) {
   EXPECT_EQ(RunInproc(config_), checkpoint);
 }
 
+TEST_F(ClientTest, TheShareOfClippedValuesIsShownWhereRangesArePredicted) {
+  config_.quant.method = "fixed";
+  config_.quant.range_margin = config_.quant.range_max_clipped = 1;
+  config_.quant.range = "delayed";
+  RunInproc(config_);
+
+  const double share = ReadJson(Out("all_results.json")).at("clipped_share");
+  EXPECT_TRUE(share > 0 && share < 0.5) << share;
+}
+
 TEST_F(ClientTest, LogRecordsComeEverySoManySteps) {
   config_.train.max_steps = 5;
   config_.train.logging_steps = 2;

@@ -162,6 +162,22 @@ TEST(ResultsTest, EachStepIsALineOfTheLog) {
   EXPECT_EQ(json::parse(second)["remaining_time"], "0:04");
 }
 
+TEST(ResultsTest, ClippedValuesAreAShareOfThoseCodedWithinPredictedRanges) {
+  RunTotals totals = SomeTotals();
+  EXPECT_FALSE(AllResults(totals).contains("clipped_share"));
+  totals.clips = {.values = 800, .clipped = 2};
+  EXPECT_EQ(AllResults(totals).at("clipped_share"), 0.0025);
+
+  const std::string dir = FreshPath("clipped");
+  ResultWriter writer(dir, false);
+  writer.Begin("");
+  StepLog log = SomeStep(1);
+  log.clips = {.values = 80, .clipped = 20};
+  writer.LogStep(log, 4);
+
+  EXPECT_EQ(json::parse(Read(dir + "/trainer_log.jsonl"))["clipped_share"], 0.25);
+}
+
 TEST(ResultsTest, ANewRunBeginsANewLog) {
   const std::string dir = FreshPath("again");
   for (int run = 0; run < 2; ++run) {

@@ -102,6 +102,33 @@ TEST_P(DelayedCoderTest, AnEvaluationIsCodedWithinThePredictionAndForgotten) {
   EXPECT_TRUE(SameRanges(Send(narrow_, 2), training));
 }
 
+// A range of 1.5 times the narrow one against values four times as wide.
+TEST_P(DelayedCoderTest, ValuesOutsideThePredictionAreCountedInTrainingAlone) {
+  constexpr auto kValues = static_cast<uint64_t>(kRows * kChannels);
+  Send(narrow_, 0);
+  EXPECT_EQ(coder_->clip_counts().values, kValues);
+  EXPECT_EQ(coder_->clip_counts().clipped, 0u) << "nothing was predicted";
+  coder_->Keep({1, 0, 0});
+  Send(wide_, std::nullopt);
+  EXPECT_EQ(coder_->clip_counts().values, kValues) << "an evaluation is not counted";
+
+  const DecodedRanges ranges = ReadRanges(Send(wide_, 1), widths_);
+
+  uint64_t outside = 0;
+  for (int64_t row = 0; row < kRows; ++row) {
+    for (int64_t c = 0; c < kChannels; ++c) {
+      const auto at = static_cast<size_t>(c);
+      const float x = wide_.at(row, c);
+      outside += x < ranges.lo[at] || x > ranges.lo[at] + 15 * ranges.step[at] ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(coder_->clip_counts().values, 2 * kValues);
+  EXPECT_GT(coder_->clip_counts().clipped, 0u);
+  EXPECT_NEAR(static_cast<double>(coder_->clip_counts().clipped), static_cast<double>(outside),
+              0.1 * static_cast<double>(outside))
+      << "lo and step are rounded outwards";
+}
+
 TEST_P(DelayedCoderTest, AMessageThatFailsLeavesNoTrace) {
   Send(narrow_, 0);
   coder_->Keep({1, 0, 0});

@@ -49,6 +49,7 @@ class DelayedCoder final : public Coder {
     inner_->TakeBack(place);
     ranges_.Discard();
   }
+  ClipCounts clip_counts() const override { return {ranges_.values(), ranges_.clipped_values()}; }
   // Of what both parties remember; the ranges are the sender's alone.
   uint64_t MemoryDigest() const override { return inner_->MemoryDigest(); }
 

@@ -51,6 +51,13 @@ RdReport DescribeRd(const std::vector<Section>& sections, uint64_t rows, uint64_
   if (step.is_valid()) report.step = step.value();
   const auto flags = reader.Read<uint8_t>();
   report.generation = reader.Read<uint32_t>();
+  if (const Bytes* tables = FindSection(sections, SectionKind::kRdClasses)) {
+    report.channel_tables.resize(quant::kRdBases);
+    for (const uint8_t table : *tables) {
+      if (table < quant::kRdBases) ++report.channel_tables[table];
+    }
+    report.parts.push_back({"channel tables", tables->size()});
+  }
   auto end_part = [&, begin = size_t{0}](const char* name) mutable {
     if (reader.position() > begin) report.parts.push_back({name, reader.position() - begin});
     begin = reader.position();
@@ -62,18 +69,18 @@ RdReport DescribeRd(const std::vector<Section>& sections, uint64_t rows, uint64_
     report.row_classes = CountRowClasses(reader.Take((rows * kBitsOfRowClass + 7) / 8), rows);
   }
   end_part("row classes");
+  constexpr uint8_t kPartsNamed =
+      quant::kRdHasCentroids | quant::kRdHasClasses | quant::kRdHasRowClasses;
+  if ((flags & ~kPartsNamed) != 0) {
+    reader.Take(reader.remaining());
+    end_part("parts of other flags, symbols");
+    return report;
+  }
   const uint64_t block_rows = std::max<uint64_t>(quant::RdBlockRows(rows, channels), 1);
   for (uint64_t first = 0; first < rows; first += block_rows) reader.Take(reader.Read<uint32_t>());
   end_part("symbols");
   reader.Take(reader.remaining());
   end_part("low bits and escapes");
-  if (const Bytes* tables = FindSection(sections, SectionKind::kRdClasses)) {
-    report.channel_tables.resize(quant::kRdBases);
-    for (const uint8_t table : *tables) {
-      if (table < quant::kRdBases) ++report.channel_tables[table];
-    }
-    report.parts.push_back({"channel tables", tables->size()});
-  }
   return report;
 }
 

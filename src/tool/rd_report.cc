@@ -69,13 +69,11 @@ RdReport DescribeRd(const std::vector<Section>& sections, uint64_t rows, uint64_
     report.row_classes = CountRowClasses(reader.Take((rows * kBitsOfRowClass + 7) / 8), rows);
   }
   end_part("row classes");
-  constexpr uint8_t kPartsNamed =
-      quant::kRdHasCentroids | quant::kRdHasClasses | quant::kRdHasRowClasses;
-  if ((flags & ~kPartsNamed) != 0) {
-    reader.Take(reader.remaining());
-    end_part("parts of other flags, symbols");
-    return report;
+  if ((flags & quant::kRdHasKinds) != 0) {
+    const auto bits_of_kind = reader.Read<uint8_t>();
+    reader.Take((rows * bits_of_kind + 7) / 8);
   }
+  end_part("kinds of rows");
   const uint64_t block_rows = std::max<uint64_t>(quant::RdBlockRows(rows, channels), 1);
   for (uint64_t first = 0; first < rows; first += block_rows) reader.Take(reader.Read<uint32_t>());
   end_part("symbols");

@@ -292,6 +292,23 @@ TEST_F(MessageFormsTest, RateDistortionCodesThatEndEarlyAreDamaged) {
   EXPECT_THROWS(InspectText(Store(message)), Code::kDataLoss, "ends early");
 }
 
+// Of one row: flags for row classes and kinds; a class, 3 bits a kind, a kind, a block of 2 bytes.
+TEST_F(MessageFormsTest, KindsOfRowsAreAPart) {
+  Message message = NewMessage(0, false);
+  message.tensor->tokens = 1;
+  message.sections = {
+      {SectionKind::kRdCodes, {0, 0, 128, 63, 0, 0, 12, 9, 0, 0, 0, 5, 3, 6, 2, 0, 0, 0, 1, 1}},
+      Words(SectionKind::kSegments, {0, 1})};
+
+  const json report = Inspect(Store(message));
+
+  EXPECT_EQ(report["rd"]["generation"], 9);
+  EXPECT_EQ(report["rd"]["parts"], json::parse(R"([{"name": "head", "bytes": 11},
+                                                   {"name": "row classes", "bytes": 1},
+                                                   {"name": "kinds of rows", "bytes": 2},
+                                                   {"name": "symbols", "bytes": 6}])"));
+}
+
 TEST_F(MessageFormsTest, ABasisIsShownByPart) {
   Message message;
   message.key.phase = transport::Phase::kBasis;

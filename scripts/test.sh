@@ -28,7 +28,9 @@ begin_part "set-up"
 "$AMAQ_ROOT/scripts/setup.sh"
 
 begin_part "build, preset $preset"
-build_preset "$preset"
+targets=()
+[[ $preset != tsan ]] || targets=(--target "${AMAQ_TSAN_TARGETS[@]}")
+build_preset "$preset" "${targets[@]}"
 
 begin_part "tests, preset $preset"
 labels='^(unit|kernel|contract|integration|fuzz|lint)$'

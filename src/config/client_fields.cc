@@ -206,7 +206,7 @@ FieldList QuantFields(QuantConfig* c) {
       {.key = "quant.sink_tokens",
        .target = &c->sink_tokens,
        .help = "First tokens of each sequence that cross as bf16, because their outliers would set "
-               "the ranges.",
+               "the ranges; with method amaq-rd they are coded about a mean of their own.",
        .min = 0,
        .max = 1,
        .unit = "tokens"},

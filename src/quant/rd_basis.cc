@@ -15,7 +15,7 @@
 namespace amaq::quant {
 namespace {
 
-constexpr uint8_t kBasisVersion = 1;
+constexpr uint8_t kBasisVersion = 2;
 constexpr size_t kPacked = 128;  // coefficients in a row of the coded matrix
 
 size_t NumCoefficients(size_t channels, size_t reflectors) {
@@ -28,11 +28,17 @@ double RdBasisWeight(int8_t weight) {
   return double{RdStep{1, static_cast<int16_t>(4 * weight)}.value()};
 }
 
-void CheckRdBasis(std::span<const float> mean, const RdReflectors& reflectors) {
-  if (!std::all_of(mean.begin(), mean.end(), IsFinite)) {
-    Throw(Code::kDataLoss, "the mean of a basis is not finite");
+void CheckRdBasis(const RdMeans& means, const RdReflectors& reflectors) {
+  const size_t channels = means.rows.size();
+  if (means.sinks.size() != channels) {
+    Throw(Code::kDataLoss, "a basis has means of ", channels, " and of ", means.sinks.size(),
+          " channels");
   }
-  const size_t channels = mean.size();
+  for (const std::vector<float>* mean : {&means.rows, &means.sinks}) {
+    if (!std::all_of(mean->begin(), mean->end(), IsFinite)) {
+      Throw(Code::kDataLoss, "a mean of a basis is not finite");
+    }
+  }
   const size_t count = reflectors.weights.size();
   if (count >= channels || reflectors.coefficients.size() != NumCoefficients(channels, count)) {
     Throw(Code::kDataLoss, "a basis of ", channels, " channels has ", count, " reflectors with ",
@@ -60,9 +66,11 @@ std::vector<Section> WriteRdBasis(const RdBasis& basis) {
   Bytes head;
   AppendLittleEndian(&head, kBasisVersion);
   AppendLittleEndian(&head, static_cast<uint8_t>(basis.transform));
-  AppendLittleEndian(&head, static_cast<uint32_t>(basis.mean.size()));
+  AppendLittleEndian(&head, static_cast<uint32_t>(basis.means.rows.size()));
   AppendLittleEndian(&head, static_cast<uint32_t>(reflectors.weights.size()));
-  for (const float value : basis.mean) AppendLittleEndian(&head, F32ToBF16(value));
+  for (const std::vector<float>* mean : {&basis.means.rows, &basis.means.sinks}) {
+    for (const float value : *mean) AppendLittleEndian(&head, F32ToBF16(value));
+  }
   for (const int8_t weight : reflectors.weights) AppendLittleEndian(&head, weight);
   std::vector<Section> sections = {{SectionKind::kRdBasis, std::move(head)}};
   if (reflectors.coefficients.empty()) return sections;
@@ -99,8 +107,11 @@ RdBasis ReadRdBasis(const std::vector<Section>& sections, size_t channels) {
   if (count >= size || (count > 0 && transform != Transform::kEigen)) {
     Throw(Code::kDataLoss, "a basis of ", size, " channels has ", count, " reflectors");
   }
-  RdBasis basis{transform, std::vector<float>(size), {}};
-  for (float& value : basis.mean) value = BF16ToF32(reader.Read<uint16_t>());
+  RdBasis basis{transform, {}, {}};
+  for (std::vector<float>* mean : {&basis.means.rows, &basis.means.sinks}) {
+    mean->resize(size);
+    for (float& value : *mean) value = BF16ToF32(reader.Read<uint16_t>());
+  }
   RdReflectors& reflectors = basis.reflectors;
   reflectors.weights.resize(count);
   for (int8_t& weight : reflectors.weights) weight = reader.Read<int8_t>();
@@ -116,7 +127,7 @@ RdBasis ReadRdBasis(const std::vector<Section>& sections, size_t channels) {
     }
     packed.resize(wanted);
   }
-  CheckRdBasis(basis.mean, reflectors);
+  CheckRdBasis(basis.means, reflectors);
   return basis;
 }
 

@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "core/section.h"
@@ -23,18 +22,24 @@ struct RdReflectors {
 };
 inline constexpr int kLargestBasisWeight = 72;  // 2^18: below kRdLargest
 
+// [H] each, numbers of bf16.
+struct RdMeans {
+  std::vector<float> rows;  // of the rows that are no sinks
+  std::vector<float> sinks;
+};
+
 struct RdBasis {
   Transform transform = Transform::kNone;
-  std::vector<float> mean;  // [H], numbers of bf16
+  RdMeans means;
   RdReflectors reflectors;  // of kEigen, else empty
 };
 
 // 2^(weight / 4), the same at both ends.
 double RdBasisWeight(int8_t weight);
 
-// Errors: kDataLoss for a mean that is not finite, and for weights or coefficients that no unit
-// vector has.
-void CheckRdBasis(std::span<const float> mean, const RdReflectors& reflectors);
+// Errors: kDataLoss for means that are not finite or of different sizes, and for weights or
+// coefficients that no unit vector has.
+void CheckRdBasis(const RdMeans& means, const RdReflectors& reflectors);
 
 // kRdBasis and, where there are reflectors, kRdCodes with kRdClasses.
 std::vector<Section> WriteRdBasis(const RdBasis& basis);

@@ -79,6 +79,12 @@ at::Tensor Hadamard(size_t channels) {
   return matrix;
 }
 
+at::Tensor RowOf(const std::vector<float>& values) {
+  at::Tensor row = tensor::EmptyFloats(1, static_cast<int64_t>(values.size()));
+  std::copy(values.begin(), values.end(), tensor::Floats(row).begin());
+  return row;
+}
+
 std::vector<float> RoundedMean(const at::Tensor& mean) {
   const at::Tensor host = mean.to(at::kFloat).contiguous();
   std::vector<float> rounded;
@@ -162,14 +168,15 @@ void DropZeros(size_t channels, Reflectors* reflectors) {
 
 }  // namespace
 
-Basis::Basis(Transform transform, std::vector<float> mean, Reflectors reflectors)
-    : transform_(transform), mean_(std::move(mean)), reflectors_(std::move(reflectors)) {
-  AMAQ_CHECK(!mean_.empty());
-  quant::CheckRdBasis(mean_, reflectors_);
-  mean_row_ = tensor::EmptyFloats(1, channels());
-  std::copy(mean_.begin(), mean_.end(), tensor::Floats(mean_row_).begin());
-  if (transform == Transform::kEigen) matrix_ = Reflected(mean_.size(), reflectors_);
-  if (transform == Transform::kHadamard) matrix_ = Hadamard(mean_.size());
+Basis::Basis(Transform transform, RowMeans means, Reflectors reflectors)
+    : transform_(transform), means_(std::move(means)), reflectors_(std::move(reflectors)) {
+  const size_t size = means_.rows.size();
+  AMAQ_CHECK(size > 0);
+  quant::CheckRdBasis(means_, reflectors_);
+  mean_row_ = RowOf(means_.rows);
+  sink_shift_ = RowOf(means_.sinks) - mean_row_;
+  if (transform == Transform::kEigen) matrix_ = Reflected(size, reflectors_);
+  if (transform == Transform::kHadamard) matrix_ = Hadamard(size);
   if (matrix_.defined()) matrix_ = matrix_.to(at::kFloat);
 }
 
@@ -180,33 +187,45 @@ at::Tensor Basis::Matrix() const {
 
 void Basis::MoveTo(at::Device device) {
   mean_row_ = mean_row_.to(device);
+  sink_shift_ = sink_shift_.to(device);
   if (matrix_.defined()) matrix_ = matrix_.to(device);
 }
 
-at::Tensor Basis::Analyse(const at::Tensor& x) const {
+at::Tensor Basis::Analyse(const at::Tensor& x, std::span<const uint32_t> sink_rows) const {
   AMAQ_CHECK(x.dim() == 2 && x.size(1) == channels());
-  const at::Tensor centred = x.to(at::kFloat) - mean_row_;
+  at::Tensor centred = x.to(at::kFloat) - mean_row_;
+  ShiftSinks(sink_rows, -1, &centred);
   return matrix_.defined() ? centred.mm(matrix_.t()) : centred;
 }
 
-at::Tensor Basis::Synthesise(const at::Tensor& y) const {
+at::Tensor Basis::Synthesise(const at::Tensor& y, std::span<const uint32_t> sink_rows) const {
   AMAQ_CHECK(y.dim() == 2 && y.size(1) == channels());
-  return matrix_.defined() ? at::addmm(mean_row_, y, matrix_) : y + mean_row_;
+  at::Tensor x = matrix_.defined() ? at::addmm(mean_row_, y, matrix_) : y + mean_row_;
+  ShiftSinks(sink_rows, 1, &x);
+  return x;
+}
+
+void Basis::ShiftSinks(std::span<const uint32_t> sink_rows, double sign, at::Tensor* rows) const {
+  if (sink_rows.empty()) return;
+  const auto count = static_cast<int64_t>(sink_rows.size());
+  rows->index_add_(0, tensor::FromRows(sink_rows, device()), sink_shift_.expand({count, -1}), sign);
 }
 
 Basis FitBasis(Transform transform, const Moments& moments, uint64_t expected_rows) {
   const auto channels = static_cast<size_t>(moments.channels());
-  std::vector<float> mean = RoundedMean(moments.mean());
-  if (!AreFinite(mean) || !std::isfinite(moments.Covariance().sum().item<double>())) {
+  RowMeans means = {RoundedMean(moments.mean()), RoundedMean(moments.sink_mean())};
+  if (!AreFinite(means.rows) || !AreFinite(means.sinks) ||
+      !std::isfinite(moments.Covariance().sum().item<double>())) {
     AMAQ_LOG(kWarning, "the activations to fit a transform to are not finite: ",
              "quant.rd.transform none, without a mean");
-    return Basis(Transform::kNone, std::vector<float>(channels, 0), {});
+    const std::vector<float> zeros(channels, 0);
+    return Basis(Transform::kNone, {zeros, zeros}, {});
   }
-  if (transform != Transform::kEigen) return Basis(transform, std::move(mean), {});
+  if (transform != Transform::kEigen) return Basis(transform, std::move(means), {});
   if (moments.rows() < moments.channels()) {
     AMAQ_LOG(kWarning, moments.rows(), " rows are too few to fit a transform of ", channels,
              " channels to: quant.rd.transform none (quant.rd.fit_tokens)");
-    return Basis(Transform::kNone, std::move(mean), {});
+    return Basis(Transform::kNone, std::move(means), {});
   }
   auto [variances, directions] = at::linalg_eigh(Shrunk(moments));
   at::Tensor falling = variances.flip(0).contiguous();
@@ -216,16 +235,16 @@ Basis FitBasis(Transform transform, const Moments& moments, uint64_t expected_ro
   Reflectors reflectors = ReflectorsOf(directions.flip(1).contiguous(),
                                        WeightsOf(values, std::max<uint64_t>(expected_rows, 1)));
   DropZeros(channels, &reflectors);
-  return Basis(Transform::kEigen, std::move(mean), std::move(reflectors));
+  return Basis(Transform::kEigen, std::move(means), std::move(reflectors));
 }
 
 std::vector<Section> WriteBasis(const Basis& basis) {
-  return quant::WriteRdBasis({basis.transform(), basis.mean(), basis.reflectors()});
+  return quant::WriteRdBasis({basis.transform(), basis.means(), basis.reflectors()});
 }
 
 Basis ReadBasis(const std::vector<Section>& sections, int64_t channels) {
   quant::RdBasis basis = quant::ReadRdBasis(sections, static_cast<size_t>(channels));
-  return {basis.transform, std::move(basis.mean), std::move(basis.reflectors)};
+  return {basis.transform, std::move(basis.means), std::move(basis.reflectors)};
 }
 
 }  // namespace amaq::train

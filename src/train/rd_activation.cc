@@ -1,15 +1,11 @@
 #include "train/rd_activation.h"
 
-#include <ATen/ops/empty.h>
-
-#include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
-#include "quant/codec.h"
 #include "quant/rd.h"
 #include "quant/rows.h"
 #include "quant/sections.h"
@@ -17,22 +13,6 @@
 
 namespace amaq::train {
 namespace {
-
-// Rows of a micro-batch, sinks and others.
-struct SplitRows {
-  std::vector<uint32_t> sinks;
-  std::vector<uint32_t> coded;
-};
-SplitRows SplitOf(std::span<const uint32_t> segments, uint32_t sink_tokens) {
-  SplitRows split;
-  split.sinks = quant::SinkRows(segments, sink_tokens);
-  for (uint32_t row = 0; row < segments.back(); ++row) {
-    if (!std::binary_search(split.sinks.begin(), split.sinks.end(), row)) {
-      split.coded.push_back(row);
-    }
-  }
-  return split;
-}
 
 // Names the first element of x that is not finite, in the whole micro-batch.
 void RequireFinite(const at::Tensor& x) {
@@ -75,13 +55,6 @@ std::vector<int32_t> Integers(const State& state, const std::string& name, int32
   return integers;
 }
 
-Section SinkSection(const at::Tensor& sinks) {
-  const at::Tensor host = tensor::OnHost(sinks);
-  Section section = quant::EncodeRaw(tensor::ViewMatrix(host), DType::kBF16).front();
-  section.kind = SectionKind::kSinkRows;
-  return section;
-}
-
 }  // namespace
 
 RdActivation::RdActivation(const RdActivationOptions& options)
@@ -104,35 +77,26 @@ std::optional<std::vector<Section>> RdActivation::Encode(
   quant::RdModel& model = RequireModel();
   AMAQ_CHECK(!segments.empty() && x.size(0) == segments.back());
   RequireFinite(x);
-  const SplitRows split = SplitOf(segments, options_.sink_tokens);
-  std::vector<Section> sections;
-  std::optional<quant::RdEncoded> coded;
+  const at::Tensor y =
+      tensor::OnHost(basis_->Analyse(x, quant::SinkRows(segments, options_.sink_tokens)));
+  const std::span<const float> values = tensor::Floats(y);
   quant::RdOptions options;
   options.dead_zone = static_cast<float>(options_.dead_zone);
   if (options_.remembers) options.kinds = place ? quant::RdKinds::kLearn : quant::RdKinds::kUse;
-  if (!split.coded.empty()) {
-    const at::Tensor y = tensor::OnHost(
-        basis_->Analyse(x.index_select(0, tensor::FromRows(split.coded, x.device()))));
-    const std::span<const float> values = tensor::Floats(y);
-    options.step.index = rate_->index().value_or(0);
-    if (!rate_->index()) {
-      options.step.index = quant::RdSolveIndex(
-          values, options, model, rate_->target_bits() * static_cast<double>(values.size()));
-    }
-    coded = quant::RdEncode(values, options, model, {});
-    if (!coded) return std::nullopt;
-    sections = std::move(coded->sections);
+  options.step.index =
+      rate_->index()
+          ? *rate_->index()
+          : quant::RdSolveIndex(values, options, model,
+                                rate_->target_bits() * static_cast<double>(values.size()));
+  std::optional<quant::RdEncoded> coded = quant::RdEncode(values, options, model, {});
+  if (!coded || quant::TotalBytes(coded->sections) > values.size() * sizeof(uint16_t)) {
+    return std::nullopt;
   }
-  if (!split.sinks.empty()) {
-    sections.push_back(
-        SinkSection(x.index_select(0, tensor::FromRows(split.sinks, x.device())).to(at::kFloat)));
-  }
-  if (quant::TotalBytes(sections) > static_cast<uint64_t>(x.numel()) * 2) return std::nullopt;
-  if (place && coded) {
+  if (place) {
     if (!rate_->index()) rate_->Start(options.step.index);
     model.Add(*place, std::move(coded->counts));
   }
-  return sections;
+  return std::move(coded->sections);
 }
 
 at::Tensor RdActivation::Decode(const std::vector<Section>& sections,
@@ -140,33 +104,11 @@ at::Tensor RdActivation::Decode(const std::vector<Section>& sections,
                                 const std::optional<quant::MessagePlace>& place) {
   quant::RdModel& model = RequireModel();
   AMAQ_CHECK(!segments.empty());
-  const SplitRows split = SplitOf(segments, options_.sink_tokens);
-  const int64_t channels = basis_->channels();
-  const auto num_sinks = static_cast<int64_t>(split.sinks.size());
-  const auto num_coded = static_cast<int64_t>(split.coded.size());
-  const Bytes* sink_bytes = FindSection(sections, SectionKind::kSinkRows);
-  if ((sink_bytes == nullptr) != split.sinks.empty()) {
-    Throw(Code::kDataLoss, "an activation of ", num_sinks, " sink rows ",
-          sink_bytes == nullptr ? "lacks" : "has", " their section");
-  }
-  at::Tensor sinks = tensor::EmptyFloats(num_sinks, channels);
-  if (sink_bytes != nullptr) {
-    quant::DecodeRaw({{SectionKind::kRaw, *sink_bytes}}, DType::kBF16, num_sinks, channels,
-                     tensor::Floats(sinks));
-  }
-  at::Tensor y = tensor::EmptyFloats(num_coded, channels);
-  std::optional<quant::RdCounts> counts;
-  if (num_coded > 0) {
-    counts = quant::RdDecode(sections, model, tensor::Floats(y));
-  } else if (FindSection(sections, SectionKind::kRdCodes) != nullptr) {
-    Throw(Code::kDataLoss, "an activation of sink rows alone has codes");
-  }
-  const at::Device device = basis_->device();
+  at::Tensor y = tensor::EmptyFloats(segments.back(), basis_->channels());
+  quant::RdCounts counts = quant::RdDecode(sections, model, tensor::Floats(y));
   at::Tensor x =
-      at::empty({segments.back(), channels}, at::TensorOptions().dtype(at::kFloat).device(device));
-  x.index_copy_(0, tensor::FromRows(split.sinks, device), sinks.to(device));
-  x.index_copy_(0, tensor::FromRows(split.coded, device), basis_->Synthesise(y.to(device)));
-  if (place && counts) model.Add(*place, std::move(*counts));
+      basis_->Synthesise(y.to(basis_->device()), quant::SinkRows(segments, options_.sink_tokens));
+  if (place) model.Add(*place, std::move(counts));
   return x;
 }
 
@@ -202,7 +144,8 @@ std::map<std::string, std::vector<float>> RdActivation::State() const {
   const std::vector<uint8_t> bases = model_->BasesAt(index);
   const Bytes model = model_->State();
   std::map<std::string, std::vector<float>> state = {
-      {"rd.mean", basis_->mean()},
+      {"rd.mean", basis_->means().rows},
+      {"rd.sink_mean", basis_->means().sinks},
       {"rd.transform", {static_cast<float>(static_cast<uint32_t>(basis_->transform()))}},
       {"rd.log2_step", {static_cast<float>(index) / 16}},
       {"rd.classes", {bases.begin(), bases.end()}},
@@ -216,7 +159,12 @@ std::map<std::string, std::vector<float>> RdActivation::State() const {
 
 void RdActivation::Restore(const std::map<std::string, std::vector<float>>& state,
                            at::Device device) {
-  const std::vector<float>& mean = Entry(state, "rd.mean");
+  RowMeans means = {Entry(state, "rd.mean"), Entry(state, "rd.sink_mean")};
+  const size_t channels = means.rows.size();
+  if (means.sinks.size() != channels) {
+    Throw(Code::kDataLoss, "the state of an amaq-rd activation has means of ", channels, " and of ",
+          means.sinks.size(), " channels");
+  }
   const auto transform = static_cast<Transform>(Integers(state, "rd.transform", 1, 3).front());
   const std::vector<int32_t> index =
       Integers(state, "rd.log2_step", -quant::kRdLargestIndex, quant::kRdLargestIndex, 16);
@@ -227,8 +175,8 @@ void RdActivation::Restore(const std::map<std::string, std::vector<float>>& stat
     reflectors.coefficients = Entry(state, "rd.coefficients");
   }
   const std::vector<int32_t> bytes = Integers(state, "rd.model", 0, UINT8_MAX);
-  Basis basis(transform, mean, std::move(reflectors));
-  quant::RdModel model = quant::RdModel::FromState(Bytes(bytes.begin(), bytes.end()), mean.size());
+  Basis basis(transform, std::move(means), std::move(reflectors));
+  quant::RdModel model = quant::RdModel::FromState(Bytes(bytes.begin(), bytes.end()), channels);
   SetBasis(std::move(basis), device);
   *model_ = std::move(model);
   rate_->Start(static_cast<int16_t>(index.front()));

@@ -2,9 +2,9 @@
 #define AMAQ_TRAIN_RD_ACTIVATION_H_
 
 // The activations of quant.method amaq-rd: through a Basis, then rate-distortion coded (quant/rd.h)
-// with the step size that meets the target. Sink rows cross as bf16, untransformed. Both ends hold
-// one; what it remembers changes when steps are kept. Evaluation and generation read it only.
-// Lane-bound. Source: design "AMAQ", section 10; docs/formats/rd.md, rd_basis.md.
+// with the step size that meets the target. Both ends hold one; what it remembers changes when
+// steps are kept. Evaluation and generation read it only. Lane-bound. Source: design "AMAQ",
+// section 10; docs/formats/rd.md, rd_basis.md.
 
 #include <cstdint>
 #include <map>
@@ -38,7 +38,7 @@ class RdActivation {
   void SetBasis(Basis basis, at::Device device);
   bool has_basis() const { return basis_.has_value(); }
 
-  // x [N, H] to kSinkRows, kRdCodes, kRdClasses; nullopt: send it raw, it would be no smaller than
+  // x [N, H] to kRdCodes, kRdClasses; nullopt: send it raw, it would be no smaller than
   // bf16. place: of a training message. Errors: quant::NonFiniteError; nothing has changed then.
   std::optional<std::vector<Section>> Encode(const at::Tensor& x,
                                              std::span<const uint32_t> segments,

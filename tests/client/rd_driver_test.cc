@@ -50,7 +50,7 @@ TEST_F(RdDriverTest, ActivationsCrossAsCodesOfAStepSize) {
   EXPECT_NE(FindSection(driven.link.sent.at(0).sections, SectionKind::kRdBasis), nullptr);
   for (const Message* message : DirectLink::Of(driven.link.sent, Phase::kForward)) {
     EXPECT_NE(FindSection(message->sections, SectionKind::kRdCodes), nullptr);
-    EXPECT_NE(FindSection(message->sections, SectionKind::kSinkRows), nullptr);
+    EXPECT_EQ(FindSection(message->sections, SectionKind::kSinkRows), nullptr);
     EXPECT_EQ(FindSection(message->sections, SectionKind::kWidths), nullptr);
     EXPECT_EQ(FindSection(message->sections, SectionKind::kRaw), nullptr);
   }
@@ -175,6 +175,7 @@ TEST_F(RdDriverTest, TheStateHoldsTheBasisAndTheStep) {
   driven.driver->RunStep(Batches(2, 2), 1e-2);
   const auto state = driven.driver->TransformState();
   EXPECT_EQ(state.at("rd.mean").size(), 32u);
+  EXPECT_NE(state.at("rd.sink_mean"), state.at("rd.mean"));
   EXPECT_EQ(state.at("rd.transform"), std::vector<float>{2});
   EXPECT_EQ(state.at("rd.classes").size(), 32u);
   EXPECT_EQ(state.at("rd.log2_step").size(), 1u);

@@ -123,7 +123,8 @@ Bytes RdSeed(size_t rows, size_t channels, float scale, bool is_taught) {
 }
 
 Bytes BasisSeed(quant::Transform transform, size_t channels, size_t reflectors, int8_t weight) {
-  quant::RdBasis basis{transform, std::vector<float>(channels, 0.5f), {}};
+  quant::RdBasis basis{
+      transform, {std::vector<float>(channels, 0.5f), std::vector<float>(channels, 64)}, {}};
   const float limit = static_cast<float>(quant::RdBasisWeight(weight)) / 2;
   for (size_t k = 0; k < reflectors; ++k) {
     basis.reflectors.weights.push_back(weight);

@@ -14,7 +14,9 @@ namespace {
 constexpr size_t kChannels = 40;
 
 RdBasis SomeBasis(size_t reflectors) {
-  RdBasis basis{Transform::kEigen, std::vector<float>(kChannels, -1.5f), {}};
+  RdBasis basis{Transform::kEigen,
+                {std::vector<float>(kChannels, -1.5f), std::vector<float>(kChannels, 4096)},
+                {}};
   Random random(3);
   for (size_t k = 0; k < reflectors; ++k) {
     basis.reflectors.weights.push_back(static_cast<int8_t>(40 - 2 * static_cast<int>(k)));
@@ -32,7 +34,8 @@ TEST(RdBasisTest, WhatWasWrittenIsRead) {
     const RdBasis basis = SomeBasis(reflectors);
     const RdBasis read = ReadRdBasis(WriteRdBasis(basis), kChannels);
     EXPECT_EQ(read.transform, basis.transform);
-    EXPECT_EQ(read.mean, basis.mean);
+    EXPECT_EQ(read.means.rows, basis.means.rows);
+    EXPECT_EQ(read.means.sinks, basis.means.sinks);
     EXPECT_EQ(read.reflectors.weights, basis.reflectors.weights);
     EXPECT_EQ(read.reflectors.coefficients, basis.reflectors.coefficients);
   }
@@ -47,18 +50,23 @@ TEST(RdBasisTest, WeightsAreQuarterOctaves) {
 
 TEST(RdBasisTest, WhatNoUnitVectorHasIsRefused) {
   RdBasis basis = SomeBasis(5);
-  EXPECT_NO_THROW(CheckRdBasis(basis.mean, basis.reflectors));
+  EXPECT_NO_THROW(CheckRdBasis(basis.means, basis.reflectors));
   basis.reflectors.coefficients[7] = 2 + static_cast<float>(RdBasisWeight(40));
-  EXPECT_ERROR(CheckRdBasis(basis.mean, basis.reflectors), Code::kDataLoss, "of reflector 0");
+  EXPECT_ERROR(CheckRdBasis(basis.means, basis.reflectors), Code::kDataLoss, "of reflector 0");
   basis = SomeBasis(5);
   basis.reflectors.weights[4] = -73;
-  EXPECT_ERROR(CheckRdBasis(basis.mean, basis.reflectors), Code::kDataLoss, "weight -73");
+  EXPECT_ERROR(CheckRdBasis(basis.means, basis.reflectors), Code::kDataLoss, "weight -73");
   basis = SomeBasis(5);
   basis.reflectors.coefficients.pop_back();
-  EXPECT_ERROR(CheckRdBasis(basis.mean, basis.reflectors), Code::kDataLoss, "5 reflectors");
+  EXPECT_ERROR(CheckRdBasis(basis.means, basis.reflectors), Code::kDataLoss, "5 reflectors");
   basis = SomeBasis(0);
-  basis.mean[3] = std::numeric_limits<float>::infinity();
-  EXPECT_ERROR(CheckRdBasis(basis.mean, basis.reflectors), Code::kDataLoss, "not finite");
+  for (std::vector<float>* mean : {&basis.means.rows, &basis.means.sinks}) {
+    (*mean)[3] = std::numeric_limits<float>::infinity();
+    EXPECT_ERROR(CheckRdBasis(basis.means, basis.reflectors), Code::kDataLoss, "not finite");
+    (*mean)[3] = 0;
+  }
+  basis.means.sinks.pop_back();
+  EXPECT_ERROR(CheckRdBasis(basis.means, basis.reflectors), Code::kDataLoss, "40 and of 39");
 }
 
 }  // namespace

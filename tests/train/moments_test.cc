@@ -33,7 +33,7 @@ TEST(MomentsTest, AStreamInPiecesHasTheMomentsOfTheWhole) {
   EXPECT_TRUE(whole.Covariance().allclose(centred.t().mm(centred) / 40.0, 1e-10, 1e-12));
 }
 
-TEST(MomentsTest, RowsThatAreLeftOutDoNotCount) {
+TEST(MomentsTest, SinkRowsCountForTheirOwnMeanOnly) {
   const at::Tensor x = MovedRows(10);
   at::Tensor spoiled = x.clone();
   spoiled.narrow(0, 0, 1).fill_(1e6);
@@ -49,6 +49,10 @@ TEST(MomentsTest, RowsThatAreLeftOutDoNotCount) {
   EXPECT_EQ(without.rows(), 8);
   EXPECT_TRUE(without.mean().allclose(expected.mean(), 1e-13, 0));
   EXPECT_TRUE(without.Covariance().allclose(expected.Covariance(), 1e-10, 1e-12));
+  EXPECT_EQ(without.sink_mean().abs().max().item<double>(), 0);  // of 1e6 and -1e6
+  without.Add(spoiled.narrow(0, 0, 1), std::vector<uint32_t>{0});
+  EXPECT_TRUE(without.sink_mean().allclose(expected.mean() * 0 + 1e6 / 3, 1e-13, 0));
+  EXPECT_EQ(without.rows(), 8);
   EXPECT_FALSE(with_all.mean().allclose(expected.mean(), 1e-3, 0));
 }
 

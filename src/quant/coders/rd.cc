@@ -1,7 +1,7 @@
-// gradient.method: rd. Rows that are no sinks by the rate-distortion coder (rd.h), in steps
-// relative to the message's root mean square; the sender's controller keeps the rate. A coder is
-// used as sender or as receiver, not both. Memory: about 1.4 MB of tables and 24 bytes a channel,
-// whatever crosses.
+// gradient.method: rd. All rows, sinks too (there are no ranges that they could set), by the
+// rate-distortion coder (rd.h), in steps relative to the message's root mean square; the sender's
+// controller keeps the rate. A coder is used as sender or as receiver, not both. Memory: about 1.4
+// MB of tables and 24 bytes a channel, whatever crosses.
 
 #include <optional>
 #include <utility>
@@ -9,7 +9,6 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "quant/coders/coders.h"
-#include "quant/coders/tiles.h"
 #include "quant/rd.h"
 #include "quant/rd_rate.h"
 #include "quant/row_reader.h"
@@ -17,28 +16,15 @@
 namespace amaq::quant {
 namespace {
 
-// The coded rows of a message and what is known of them.
-struct CodedPart {
-  std::vector<float> values;      // [R, H]
-  std::vector<uint32_t> row_ids;  // [R]
-  std::vector<float> sinks;       // [sinks, H]
-};
-
-CodedPart Split(const MatrixView& x, const RowPlan& rows) {
-  CodedPart part;
+std::vector<float> ValuesOf(const MatrixView& x) {
+  std::vector<float> values;
+  values.reserve(static_cast<size_t>(x.rows * x.channels));
   RowReader reader(x);
-  const std::vector<uint32_t> coded = CodedRowsOf(rows, x.rows);
-  size_t next = 0;
   for (uint32_t row = 0; row < static_cast<uint64_t>(x.rows); ++row) {
-    const std::span<const float> values = reader.FiniteRow(row);
-    const bool is_coded = next < coded.size() && coded[next] == row;
-    std::vector<float>& to = is_coded ? part.values : part.sinks;
-    to.insert(to.end(), values.begin(), values.end());
-    if (!is_coded) continue;
-    ++next;
-    part.row_ids.push_back(rows.row_ids.empty() ? row : rows.row_ids[row]);
+    const std::span<const float> read = reader.FiniteRow(row);
+    values.insert(values.end(), read.begin(), read.end());
   }
-  return part;
+  return values;
 }
 
 class RdCoder final : public Coder {
@@ -47,23 +33,19 @@ class RdCoder final : public Coder {
 
   CodedMatrix Encode(const MatrixView& x, const MessageContext& context,
                      std::span<float> decoded) override {
-    const CodedPart part = Split(x, context.rows);
+    const std::vector<float> values = ValuesOf(x);
     RdModel& model = ModelOf(x.channels);
     const uint64_t rows =
         context.micro_batch_rows != 0 ? context.micro_batch_rows : static_cast<uint64_t>(x.rows);
     const uint64_t elements = rows * model.channels();
     CodedMatrix coded;
-    if (!part.sinks.empty()) {
-      coded.sections.push_back({SectionKind::kSinkRows, WriteSinks(part.sinks, model.channels())});
-    }
-    std::optional<RdEncoded> made = RdEncode(
-        part.values, OptionsOf(part, context, TotalBytes(coded.sections), elements), model, {});
-    const uint64_t bf16_bytes = static_cast<uint64_t>(x.rows * x.channels) * sizeof(uint16_t);
-    if (!made || TotalBytes(coded.sections) + TotalBytes(made->sections) >= bf16_bytes) {
+    std::optional<RdEncoded> made =
+        RdEncode(values, OptionsOf(values, context, elements), model, {});
+    if (!made || TotalBytes(made->sections) >= values.size() * sizeof(uint16_t)) {
       coded = {EncodeRaw(x, DType::kBF16), DType::kBF16};
       made.reset();
     } else {
-      for (Section& section : made->sections) coded.sections.push_back(std::move(section));
+      coded.sections = std::move(made->sections);
     }
     if (!decoded.empty()) {
       MessageContext only_reads = context;
@@ -82,20 +64,8 @@ class RdCoder final : public Coder {
               std::span<float> out) override {
     if (raw_dtype) return DecodeRaw(sections, *raw_dtype, num_rows, channels, out);
     RdModel& model = ModelOf(channels);
-    const size_t width = model.channels();
-    const std::vector<uint32_t> coded = CodedRowsOf(context.rows, num_rows);
-    AMAQ_CHECK(out.size() == static_cast<size_t>(num_rows) * width);
-    const std::vector<float> sinks = ReadSinks(sections, context.rows.sink_rows.size(), width);
-    std::vector<float> values(coded.size() * width);
-    RdCounts counts = RdDecode(sections, model, values);
-    const auto copy = [&](std::span<const float> from, std::span<const uint32_t> to) {
-      for (size_t i = 0; i < to.size(); ++i) {
-        std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(i * width), width,
-                    out.begin() + static_cast<std::ptrdiff_t>(to[i] * width));
-      }
-    };
-    copy(sinks, context.rows.sink_rows);
-    copy(values, coded);
+    AMAQ_CHECK(out.size() == static_cast<size_t>(num_rows) * model.channels());
+    RdCounts counts = RdDecode(sections, model, out);
     if (context.samples) model.Add(context.samples->place, std::move(counts));
   }
 
@@ -140,17 +110,16 @@ class RdCoder final : public Coder {
   }
 
   // The step of the controller; of the first message, the one that meets the rate.
-  RdOptions OptionsOf(const CodedPart& part, const MessageContext& context, uint64_t sink_bytes,
+  RdOptions OptionsOf(std::span<const float> values, const MessageContext& context,
                       uint64_t elements) {
     RdOptions options;
-    options.step.scale = RdScaleOf(part.values);
+    options.step.scale = RdScaleOf(values);
     options.rounding = context.rounding;
     options.rounding_key = context.rounding_key;
-    options.row_ids = part.row_ids;
-    if (!control_.index() && !part.values.empty()) {
-      const double bits = control_.target_bits() * static_cast<double>(elements) -
-                          8 * static_cast<double>(sink_bytes);
-      control_.Start(RdSolveIndex(part.values, options, *model_, bits));
+    options.row_ids = context.rows.row_ids;
+    if (!control_.index() && !values.empty()) {
+      const double bits = control_.target_bits() * static_cast<double>(elements);
+      control_.Start(RdSolveIndex(values, options, *model_, bits));
     }
     options.step.index = control_.index().value_or(0);
     return options;

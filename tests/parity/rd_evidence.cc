@@ -44,9 +44,9 @@ struct Evidence {
 
 // What a scheme makes of the held-out records.
 struct Outcome {
-  double code_bits = 0;   // of the codes, an element of the rows that are coded
+  double code_bits = 0;   // of the codes, an element of the rows that they are of
   double total_bits = 0;  // everything, an element of all rows
-  double error = 0;       // mean square, of the rows that are coded
+  double error = 0;       // mean square, of the rows that are no sinks
   double loss = 0;
 };
 
@@ -54,11 +54,16 @@ class Account {
  public:
   explicit Account(const SplitModel& model) : model_(model) {}
 
-  void Add(const Crossing& crossing, const at::Tensor& x_hat, uint64_t code_bytes,
-           uint64_t all_bytes) {
+  struct Sent {
+    uint64_t code_bytes = 0;
+    uint64_t code_rows = 0;
+    uint64_t all_bytes = 0;
+  };
+  void Add(const Crossing& crossing, const at::Tensor& x_hat, const Sent& sent) {
     const auto channels = static_cast<double>(crossing.x.size(1));
-    code_bits_ += 8 * static_cast<double>(code_bytes);
-    all_bits_ += 8 * static_cast<double>(all_bytes);
+    code_bits_ += 8 * static_cast<double>(sent.code_bytes);
+    code_elements_ += channels * static_cast<double>(sent.code_rows);
+    all_bits_ += 8 * static_cast<double>(sent.all_bytes);
     coded_ += channels * static_cast<double>(crossing.coded.size());
     elements_ += channels * static_cast<double>(crossing.batch.num_tokens());
     const at::Tensor error = (RowsOf(x_hat, crossing.coded) - RowsOf(crossing.x, crossing.coded));
@@ -68,13 +73,13 @@ class Account {
     tokens_ += static_cast<double>(loss.tokens);
   }
   Outcome Result(double bits_of_run) const {
-    return {code_bits_ / coded_, all_bits_ / elements_ + bits_of_run, squares_ / coded_,
+    return {code_bits_ / code_elements_, all_bits_ / elements_ + bits_of_run, squares_ / coded_,
             loss_ / tokens_};
   }
 
  private:
   const SplitModel& model_;
-  double code_bits_ = 0, all_bits_ = 0, coded_ = 0, elements_ = 0, squares_ = 0;
+  double code_bits_ = 0, code_elements_ = 0, all_bits_ = 0, coded_ = 0, elements_ = 0, squares_ = 0;
   double loss_ = 0, tokens_ = 0;
 };
 
@@ -96,7 +101,7 @@ struct Recipe {
 };
 
 std::vector<float> ComponentsOf(const Basis& basis, const Crossing& crossing) {
-  const at::Tensor y = tensor::OnHost(basis.Analyse(RowsOf(crossing.x, crossing.coded)));
+  const at::Tensor y = tensor::OnHost(basis.Analyse(crossing.x, crossing.sinks));
   const std::span<const float> values = tensor::Floats(y);
   return {values.begin(), values.end()};
 }
@@ -172,10 +177,9 @@ Basis FittedBasis(const Crossings& fit, Transform transform, uint64_t expected_r
 
 // The whole activation as its receiver has it.
 at::Tensor Received(const Basis& basis, const Crossing& crossing, std::span<const float> y_hat) {
-  at::Tensor y = tensor::EmptyFloats(static_cast<int64_t>(crossing.coded.size()), basis.channels());
+  at::Tensor y = tensor::EmptyFloats(crossing.x.size(0), basis.channels());
   std::copy(y_hat.begin(), y_hat.end(), tensor::Floats(y).begin());
-  at::Tensor x_hat = crossing.x.to(at::kBFloat16).to(at::kFloat);  // sink rows cross as bf16
-  return x_hat.index_copy(0, tensor::FromRows(crossing.coded, at::kCPU), basis.Synthesise(y));
+  return basis.Synthesise(y, crossing.sinks);
 }
 
 Outcome RunRecipe(const Evidence& evidence, const Recipe& recipe) {
@@ -185,11 +189,7 @@ Outcome RunRecipe(const Evidence& evidence, const Recipe& recipe) {
                             static_cast<double>(kRunRows * channels);
   const Components teaching(basis, evidence.teaching);
   const Components coded(basis, evidence.held_out);
-  const auto all = static_cast<double>(NumRows(evidence.held_out) * channels);
-  const double sink_bits = 16 * (all - coded.elements());
-  const double bits = recipe.total_bits == 0
-                          ? recipe.bits
-                          : ((recipe.total_bits - basis_bits) * all - sink_bits) / coded.elements();
+  const double bits = recipe.total_bits == 0 ? recipe.bits : recipe.total_bits - basis_bits;
   const quant::RdOptions options =
       OptionsOf(SolveLog2Step(teaching, coded, channels, recipe.dead_zone, bits), recipe.dead_zone);
   const quant::RdModel model = Taught(teaching, channels, options);
@@ -202,8 +202,8 @@ Outcome RunRecipe(const Evidence& evidence, const Recipe& recipe) {
     if (!recipe.has_centroids) DropCentroids(options.step.value(), y_hat);
     const Crossing& crossing = evidence.held_out[i];
     const uint64_t bytes = quant::TotalBytes(sent.sections);
-    account.Add(crossing, Received(basis, crossing, y_hat), bytes,
-                bytes + crossing.sinks.size() * channels * sizeof(uint16_t));
+    account.Add(crossing, Received(basis, crossing, y_hat),
+                {bytes, crossing.batch.num_tokens(), bytes});
   }
   return account.Result(basis_bits);
 }
@@ -256,7 +256,8 @@ Outcome RunWaterfill(const Evidence& evidence, const Crossings& held_out) {
       if (section.kind == SectionKind::kRanges || section.kind == SectionKind::kSinkRows) continue;
       code_bytes += section.bytes.size();
     }
-    account.Add(crossing, coded.decoded, code_bytes, quant::TotalBytes(coded.sections));
+    account.Add(crossing, coded.decoded,
+                {code_bytes, crossing.coded.size(), quant::TotalBytes(coded.sections)});
   }
   return account.Result(0);
 }
@@ -266,8 +267,8 @@ Outcome RunBf16(const Evidence& evidence) {
   for (const Crossing& crossing : evidence.held_out) {
     const auto channels = static_cast<uint64_t>(crossing.x.size(1));
     account.Add(crossing, crossing.x.to(at::kBFloat16).to(at::kFloat),
-                crossing.coded.size() * channels * sizeof(uint16_t),
-                crossing.batch.num_tokens() * channels * sizeof(uint16_t));
+                {crossing.coded.size() * channels * sizeof(uint16_t), crossing.coded.size(),
+                 crossing.batch.num_tokens() * channels * sizeof(uint16_t)});
   }
   return account.Result(0);
 }

@@ -2,9 +2,10 @@
 #define AMAQ_QUANT_RD_MODEL_H_
 
 // What both ends of a rate-distortion coded tensor (rd.h) know of it from the messages that were
-// kept: the scale of each channel, how often each symbol of each table came, centroids. The same
-// messages leave the same model; it holds integers only. Messages of a step are coded with the
-// model as of the last Keep. Lane-bound. Source: our choice, docs/formats/rd.md.
+// kept: the scale of each channel, how often each symbol of each table came, centroids (integers),
+// and the means of kinds of rows (fp32, single operations). The same messages leave the same model.
+// Messages of a step are coded with the model as of the last Keep. Lane-bound. Source: our choice,
+// docs/formats/rd.md.
 
 #include <array>
 #include <cstdint>
@@ -65,8 +66,8 @@ class RdModel {
   // Forgets the messages at `place` and after it that were not kept.
   void TakeBack(const MessagePlace& place);
 
-  // What was kept, as bytes, and a model that has it. Errors: kDataLoss for bytes that are no state
-  // of `channels` channels.
+  // What was kept, as bytes, the memory's means at the end, and a model that has it. Errors:
+  // kDataLoss for bytes that are no state of `channels` channels.
   Bytes State() const;
   static RdModel FromState(ByteSpan state, size_t channels);
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "core/bytes.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -142,7 +143,10 @@ std::map<std::string, std::vector<float>> RdActivation::State() const {
   const Reflectors& reflectors = basis_->reflectors();
   const int16_t index = rate_->index().value_or(0);
   const std::vector<uint8_t> bases = model_->BasesAt(index);
-  const Bytes model = model_->State();
+  // The means of the memory stand at its end: numbers of their own, not four each.
+  Bytes model = model_->State();
+  const std::span<const float> kinds = model_->memory().means();
+  model.resize(model.size() - kinds.size_bytes());
   std::map<std::string, std::vector<float>> state = {
       {"rd.mean", basis_->means().rows},
       {"rd.sink_mean", basis_->means().sinks},
@@ -150,6 +154,7 @@ std::map<std::string, std::vector<float>> RdActivation::State() const {
       {"rd.log2_step", {static_cast<float>(index) / 16}},
       {"rd.classes", {bases.begin(), bases.end()}},
       {"rd.model", {model.begin(), model.end()}}};
+  if (!kinds.empty()) state["rd.kinds"].assign(kinds.begin(), kinds.end());
   if (!reflectors.weights.empty()) {
     state["rd.weights"].assign(reflectors.weights.begin(), reflectors.weights.end());
     state["rd.coefficients"] = reflectors.coefficients;
@@ -175,8 +180,12 @@ void RdActivation::Restore(const std::map<std::string, std::vector<float>>& stat
     reflectors.coefficients = Entry(state, "rd.coefficients");
   }
   const std::vector<int32_t> bytes = Integers(state, "rd.model", 0, UINT8_MAX);
+  Bytes model_state(bytes.begin(), bytes.end());
+  if (state.contains("rd.kinds")) {
+    for (const float value : Entry(state, "rd.kinds")) AppendLittleEndian(&model_state, value);
+  }
   Basis basis(transform, std::move(means), std::move(reflectors));
-  quant::RdModel model = quant::RdModel::FromState(Bytes(bytes.begin(), bytes.end()), channels);
+  quant::RdModel model = quant::RdModel::FromState(model_state, channels);
   SetBasis(std::move(basis), device);
   *model_ = std::move(model);
   rate_->Start(static_cast<int16_t>(index.front()));

@@ -289,9 +289,13 @@ TEST(RdActivationTest, WhatIsNoStateIsRefused) {
   refused(
       "rd.model", [](Values* v) { v->back() = 256; }, "rd.model");
   refused(
-      "rd.model", [](Values* v) { v->pop_back(); }, "ends early");
+      "rd.model", [](Values* v) { v->pop_back(); }, "");
   refused(
-      "rd.model", [](Values* v) { v->push_back(0); }, "too many");
+      "rd.model", [](Values* v) { v->push_back(0); }, "");
+  refused(
+      "rd.kinds", [](Values* v) { v->pop_back(); }, "ends early");
+  refused(
+      "rd.kinds", [](Values* v) { v->push_back(0); }, "too many");
   refused(
       "rd.mean", [](Values* v) { v->pop_back(); }, "");
   refused(

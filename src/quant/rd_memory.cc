@@ -17,7 +17,7 @@ namespace {
 constexpr uint32_t kRemembered = 64;                // rows that a mean is of, about
 constexpr size_t kLargestMemory = size_t{1} << 24;  // elements
 constexpr size_t kComparedChannels = 128;
-constexpr size_t kStride = 16;  // channels between two looks at whether a kind can still be nearest
+constexpr size_t kStride = 16;  // channels that are looked at before a kind can be left out
 // A row further from all means than this is of a new kind: mean over the compared channels of the
 // squared distance in units of the noise.
 constexpr float kFar = 0.7f;
@@ -42,7 +42,23 @@ std::vector<size_t> ComparedChannels(std::span<const float> y, size_t channels) 
   return order;
 }
 
-// Rows in the units of the noise, reduced to the channels that are compared.
+// Squared distance of two reduced rows of `count` channels, whole strides.
+float DistanceOf(const float* a, const float* b, size_t count) {
+  std::array<float, kStride> sums{};
+  for (size_t begin = 0; begin < count; begin += kStride) {
+    for (size_t i = 0; i < kStride; ++i) {
+      const float difference = a[begin + i] - b[begin + i];
+      sums[i] += difference * difference;
+    }
+  }
+  for (size_t half = kStride / 2; half > 0; half /= 2) {
+    for (size_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+  }
+  return sums[0];
+}
+
+// Rows in the units of the noise, reduced to the channels that are compared: the first kStride of
+// them, which tell most rows apart, lie together.
 class Candidates {
  public:
   Candidates(std::vector<size_t> order, std::span<const float> noise) : order_(std::move(order)) {
@@ -57,45 +73,44 @@ class Candidates {
   }
   void Add(size_t kind, std::span<const float> reduced) {
     kinds_.push_back(static_cast<uint16_t>(kind));
-    rows_.insert(rows_.end(), reduced.begin(), reduced.end());
+    heads_.insert(heads_.end(), reduced.begin(), reduced.begin() + kStride);
+    tails_.insert(tails_.end(), reduced.begin() + kStride, reduced.end());
   }
 
   struct Nearest {
     uint16_t kind = 0;
     float distance = std::numeric_limits<float>::infinity();
   };
-  Nearest NearestTo(std::span<const float> reduced) const {
+  // The one whose head is nearest first: few others can be nearer than that.
+  Nearest NearestTo(std::span<const float> reduced) {
     Nearest nearest;
+    if (kinds_.empty()) return nearest;
+    head_distances_.resize(kinds_.size());
     for (size_t k = 0; k < kinds_.size(); ++k) {
-      const float distance =
-          DistanceTo(rows_.data() + k * reduced.size(), reduced, nearest.distance);
+      head_distances_[k] = DistanceOf(heads_.data() + k * kStride, reduced.data(), kStride);
+    }
+    const auto first = static_cast<size_t>(
+        std::min_element(head_distances_.begin(), head_distances_.end()) - head_distances_.begin());
+    const std::span<const float> tail = reduced.subspan(kStride);
+    const auto look = [&](size_t k) {
+      const float distance = head_distances_[k] +
+                             DistanceOf(tails_.data() + k * tail.size(), tail.data(), tail.size());
       if (distance < nearest.distance) nearest = {kinds_[k], distance};
+    };
+    look(first);
+    for (size_t k = 0; k < kinds_.size(); ++k) {
+      if (head_distances_[k] < nearest.distance && k != first) look(k);
     }
     return nearest;
   }
 
  private:
-  // Squared; anything of `limit` and more where it would be that.
-  static float DistanceTo(const float* from, std::span<const float> to, float limit) {
-    float distance = 0;
-    for (size_t begin = 0; begin < to.size() && distance < limit; begin += kStride) {
-      std::array<float, kStride> squares{};
-      for (size_t i = 0; i < kStride; ++i) {
-        const float difference = from[begin + i] - to[begin + i];
-        squares[i] = difference * difference;
-      }
-      for (size_t half = kStride / 2; half > 0; half /= 2) {
-        for (size_t i = 0; i < half; ++i) squares[i] += squares[i + half];
-      }
-      distance += squares[0];
-    }
-    return distance;
-  }
-
   std::vector<size_t> order_;
   std::vector<float> scales_;
   std::vector<uint16_t> kinds_;
-  std::vector<float> rows_;
+  std::vector<float> heads_;  // kStride each
+  std::vector<float> tails_;
+  std::vector<float> head_distances_;
 };
 
 float Energy(std::span<const float> row) {

@@ -2,8 +2,9 @@
 """The quality study: each method and rate of docs/study/plan.yaml trained over several seeds, in
 two processes, and what came out of it as a table and a plot.
 
-    study.py run [--group G ...] [--arm A ...]
-                                     runs what is not in docs/study/runs.jsonl yet, a line a run
+    study.py run [--group G ...] [--arm A ...] [--jobs N]
+                                     runs what is not in docs/study/runs.jsonl yet, a line a run;
+                                     a run keeps about one core busy, so N at once on N cores
     study.py report                  docs/quality.md's tables and docs/study/*.svg from these lines
     study.py rate FOLDER FILE.svg    bits of a run's steps against its target, from the run's output.dir
 
@@ -13,10 +14,12 @@ repository (--data).
 """
 
 import argparse
+import concurrent.futures
 import gzip
 import json
 import os
 import pathlib
+import queue
 import re
 import statistics
 import subprocess
@@ -123,66 +126,90 @@ def as_arguments(flags):
     return [part for key, value in flags.items() for part in ("--set", f"{key}={text(value)}")]
 
 
-def wait_for_port(server, port_file):
+def wait_for_port(server, port_file, log):
     while not port_file.exists():
         if server.poll() is not None:
-            sys.exit(f"the server ended with {server.returncode}; see {WORK / 'server.log'}")
+            raise RuntimeError(f"the server ended with {server.returncode}; see {log}")
         time.sleep(0.05)
     return port_file.read_text().strip()
 
 
-def train(flags, model, build):
-    """One run over two processes; the client's all_results.json."""
-    port_file, output = WORK / "port", WORK / "run"
+def train(flags, model, build, folder):
+    """One run over two processes with their files in `folder`; the client's all_results.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port_file, output, log_file = folder / "port", folder / "run", folder / "server.log"
     port_file.unlink(missing_ok=True)
     base = {"model.model_name_or_path": model}
-    with (WORK / "server.log").open("w") as log:
+    with log_file.open("w") as log:
         server = subprocess.Popen(
             [build / "src/server/amaq-server", "--config", ROOT / "configs/gsm8k-server.yaml",
              *as_arguments(base | {"server.address": "127.0.0.1:0", "server.port_file": port_file,
-                                   "server.cache_dir": WORK / "server-cache"})],
+                                   "server.cache_dir": folder / "server-cache"})],
             stdout=log, stderr=log)
     try:
         client = base | flags | {
-            "server.address": f"127.0.0.1:{wait_for_port(server, port_file)}",
+            "server.address": f"127.0.0.1:{wait_for_port(server, port_file, log_file)}",
             "output.dir": output, "output.overwrite": True, "output.progress": "none",
-            "quant.cache_dir": WORK / "client-cache"}
+            "quant.cache_dir": folder / "client-cache"}
         done = subprocess.run(
             [build / "src/client/amaq-client", "--config", ROOT / "configs/gsm8k-client.yaml",
              *as_arguments(client)], capture_output=True, text=True)
         if done.returncode != 0:
-            sys.exit(f"the client failed:\n{done.stderr[-2000:]}")
+            raise RuntimeError(f"the client failed:\n{done.stderr[-2000:]}")
     finally:
         server.terminate()
         server.wait()
     return json.loads((output / "all_results.json").read_text())
 
 
-def run(plan, groups, arms, data, build):
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"],
-                            capture_output=True, text=True, check=True).stdout.strip()
+def missing_runs(plan, groups, arms):
+    """(group, arm, seed, flags) of what was asked for and has no line yet."""
     done = {(r["group"], r["arm"], json.dumps(r["flags"], sort_keys=True)) for r in read_runs()}
     for group in groups or plan["groups"]:
-        settings = plan["groups"][group]
-        for seed in settings["seeds"]:
-            for arm in settings["arms"]:
+        for seed in plan["groups"][group]["seeds"]:
+            for arm in plan["groups"][group]["arms"]:
                 flags = flags_of(plan, group, arm, seed)
-                if arms and arm not in arms:
-                    continue
-                if (group, arm, json.dumps(flags, sort_keys=True)) in done:
-                    continue
-                started = time.time()
-                results = train(task_flags(settings["task"], data) | flags,
-                                model_path(settings["model"], data), build)
-                line = {"group": group, "arm": arm, "seed": seed, "flags": flags, "commit": commit,
-                        "results": {key: results[key] for key in KEPT if key in results}}
-                RUNS.parent.mkdir(parents=True, exist_ok=True)
-                with RUNS.open("a") as out:
-                    out.write(json.dumps(line) + "\n")
-                print(f"{group} {arm} seed {seed}: loss {results['eval_loss']:.4f}, "
-                      f"{results['effective_bits_forward']:.2f} + "
-                      f"{results['effective_bits_backward']:.2f} bits, "
-                      f"{time.time() - started:.0f} s", flush=True)
+                if ((not arms or arm in arms)
+                        and (group, arm, json.dumps(flags, sort_keys=True)) not in done):
+                    yield group, arm, seed, flags
+
+
+def run(plan, groups, arms, data, build, jobs):
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"],
+                            capture_output=True, text=True, check=True).stdout.strip()
+    missing = list(missing_runs(plan, groups, arms))
+    task_sets = {group: task_flags(plan["groups"][group]["task"], data)
+                 for group in {group for group, *_ in missing}}
+    folders = queue.SimpleQueue()
+    for job in range(jobs):
+        folders.put(WORK / f"job-{job}")
+
+    def one(group, flags):
+        folder, started = folders.get(), time.time()
+        try:
+            model = model_path(plan["groups"][group]["model"], data)
+            return train(task_sets[group] | flags, model, build, folder), time.time() - started
+        finally:
+            folders.put(folder)
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(one, group, flags): (group, arm, seed, flags)
+                   for group, arm, seed, flags in missing}
+        for future in concurrent.futures.as_completed(running):
+            group, arm, seed, flags = running[future]
+            try:
+                results, seconds = future.result()
+            except RuntimeError as failure:
+                pool.shutdown(wait=True, cancel_futures=True)
+                sys.exit(f"{group} {arm} seed {seed}: {failure}")
+            line = {"group": group, "arm": arm, "seed": seed, "flags": flags, "commit": commit,
+                    "results": {key: results[key] for key in KEPT if key in results}}
+            RUNS.parent.mkdir(parents=True, exist_ok=True)
+            with RUNS.open("a") as out:
+                out.write(json.dumps(line) + "\n")
+            print(f"{group} {arm} seed {seed}: loss {results['eval_loss']:.4f}, "
+                  f"{results['effective_bits_forward']:.2f} + "
+                  f"{results['effective_bits_backward']:.2f} bits, {seconds:.0f} s", flush=True)
 
 
 # --- reporting ----------------------------------------------------------------------------------
@@ -337,6 +364,7 @@ def main():
     runner = commands.add_parser("run", help="run what is missing")
     runner.add_argument("--group", action="append", help="only this group (may be repeated)")
     runner.add_argument("--arm", action="append", help="only this arm (may be repeated)")
+    runner.add_argument("--jobs", type=int, default=1, help="runs at once")
     runner.add_argument("--data", type=pathlib.Path, default=ROOT.parent / "shared" / "data")
     runner.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
     commands.add_parser("report", help="write tables and plots")
@@ -349,7 +377,8 @@ def main():
         return
     plan = yaml.safe_load(PLAN.read_text())
     if arguments.command == "run":
-        run(plan, arguments.group, arguments.arm, arguments.data.resolve(), arguments.build.resolve())
+        run(plan, arguments.group, arguments.arm, arguments.data.resolve(),
+            arguments.build.resolve(), arguments.jobs)
     else:
         report(plan)
 

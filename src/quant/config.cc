@@ -18,6 +18,18 @@ constexpr std::array<std::pair<Method, std::string_view>, 10> kMethods = {
      {Method::kAmaqDelta, "amaq-delta"},
      {Method::kAmaqRd, "amaq-rd"}}};
 
+constexpr std::array<std::pair<Transform, std::string_view>, 3> kTransforms = {
+    {{Transform::kNone, "none"}, {Transform::kEigen, "eigen"}, {Transform::kHadamard, "hadamard"}}};
+
+template <typename Value, size_t count>
+std::string_view NameOf(const std::array<std::pair<Value, std::string_view>, count>& table,
+                        Value wanted, std::string_view otherwise) {
+  for (const auto& [value, name] : table) {
+    if (value == wanted) return name;
+  }
+  return otherwise;
+}
+
 template <typename Value, size_t count>
 std::optional<Value> Find(const std::array<std::pair<Value, std::string_view>, count>& table,
                           std::string_view name) {
@@ -53,26 +65,16 @@ std::optional<TargetSchedule> ParseSchedule(std::string_view name) {
   return Find(kSchedules, name);
 }
 
-std::optional<Transform> ParseTransform(std::string_view name) {
-  static constexpr std::array<std::pair<Transform, std::string_view>, 3> kTransforms = {
-      {{Transform::kNone, "none"},
-       {Transform::kEigen, "eigen"},
-       {Transform::kHadamard, "hadamard"}}};
-  return Find(kTransforms, name);
+std::string_view TransformName(Transform transform) {
+  return NameOf(kTransforms, transform, "transform outside the table");
 }
+
+std::optional<Transform> ParseTransform(std::string_view name) { return Find(kTransforms, name); }
 
 std::string_view MethodName(Method method) {
-  for (const auto& [value, name] : kMethods) {
-    if (value == method) return name;
-  }
-  return "method outside the table";
+  return NameOf(kMethods, method, "method outside the table");
 }
 
-std::optional<Method> ParseMethod(std::string_view name) {
-  for (const auto& [value, known] : kMethods) {
-    if (known == name) return value;
-  }
-  return std::nullopt;
-}
+std::optional<Method> ParseMethod(std::string_view name) { return Find(kMethods, name); }
 
 }  // namespace amaq::quant

@@ -42,6 +42,7 @@ std::optional<Method> ParseMethod(std::string_view name);
 std::optional<Range> ParseRange(std::string_view name);
 std::optional<Axis> ParseAxis(std::string_view name);
 std::optional<TargetSchedule> ParseSchedule(std::string_view name);
+std::string_view TransformName(Transform transform);
 std::optional<Transform> ParseTransform(std::string_view name);
 // Does it remember what it sent of each sample?
 inline bool NeedsCache(Method method) {

@@ -84,10 +84,10 @@ std::vector<Section> WriteRdBasis(const RdBasis& basis) {
   return sections;
 }
 
-RdBasis ReadRdBasis(const std::vector<Section>& sections, size_t channels) {
-  const Bytes* head = FindSection(sections, SectionKind::kRdBasis);
-  if (head == nullptr) Throw(Code::kDataLoss, "a basis without its section");
-  ByteReader reader(*head, "the basis section");
+RdBasisHead ReadRdBasisHead(const std::vector<Section>& sections) {
+  const Bytes* bytes = FindSection(sections, SectionKind::kRdBasis);
+  if (bytes == nullptr) Throw(Code::kDataLoss, "a basis without its section");
+  ByteReader reader(*bytes, "the basis section");
   const auto version = reader.Read<uint8_t>();
   if (version != kBasisVersion) {
     Throw(Code::kDataLoss, "the basis has version ", int{version}, ", known is ",
@@ -99,26 +99,37 @@ RdBasis ReadRdBasis(const std::vector<Section>& sections, size_t channels) {
     Throw(Code::kDataLoss, "the basis is of the unknown transform ",
           static_cast<uint32_t>(transform));
   }
-  const auto size = reader.Read<uint32_t>();
+  const auto channels = reader.Read<uint32_t>();
   const auto count = reader.Read<uint32_t>();
+  if (count >= channels || (count > 0 && transform != Transform::kEigen)) {
+    Throw(Code::kDataLoss, "a basis of ", channels, " channels has ", count, " reflectors");
+  }
+  const uint64_t wanted = 2 * sizeof(uint16_t) * uint64_t{channels} + count;
+  if (reader.remaining() != wanted) {
+    Throw(Code::kDataLoss, "the basis section has ", reader.remaining(),
+          " bytes of means and weights, ", wanted, " belong to ", channels, " channels and ", count,
+          " reflectors");
+  }
+  RdBasisHead head{transform, {}, std::vector<int8_t>(count)};
+  for (std::vector<float>* mean : {&head.means.rows, &head.means.sinks}) {
+    mean->resize(channels);
+    for (float& value : *mean) value = BF16ToF32(reader.Read<uint16_t>());
+  }
+  for (int8_t& weight : head.weights) weight = reader.Read<int8_t>();
+  return head;
+}
+
+RdBasis ReadRdBasis(const std::vector<Section>& sections, size_t channels) {
+  RdBasisHead head = ReadRdBasisHead(sections);
+  const size_t size = head.means.rows.size();
   if (size != channels) {
     Throw(Code::kDataLoss, "the basis is of ", size, " channels, the tensor of ", channels);
   }
-  if (count >= size || (count > 0 && transform != Transform::kEigen)) {
-    Throw(Code::kDataLoss, "a basis of ", size, " channels has ", count, " reflectors");
-  }
-  RdBasis basis{transform, {}, {}};
-  for (std::vector<float>* mean : {&basis.means.rows, &basis.means.sinks}) {
-    mean->resize(size);
-    for (float& value : *mean) value = BF16ToF32(reader.Read<uint16_t>());
-  }
-  RdReflectors& reflectors = basis.reflectors;
-  reflectors.weights.resize(count);
-  for (int8_t& weight : reflectors.weights) weight = reader.Read<int8_t>();
-  reader.ExpectEnd();
+  RdBasis basis{head.transform, std::move(head.means), {std::move(head.weights), {}}};
+  const size_t count = basis.reflectors.weights.size();
   if (count > 0) {
     const size_t wanted = NumCoefficients(size, count);
-    std::vector<float>& packed = reflectors.coefficients;
+    std::vector<float>& packed = basis.reflectors.coefficients;
     packed.resize((wanted + kPacked - 1) / kPacked * kPacked);
     RdDecode(sections, RdModel(kPacked), packed);
     if (std::any_of(packed.begin() + static_cast<ptrdiff_t>(wanted), packed.end(),
@@ -127,7 +138,7 @@ RdBasis ReadRdBasis(const std::vector<Section>& sections, size_t channels) {
     }
     packed.resize(wanted);
   }
-  CheckRdBasis(basis.means, reflectors);
+  CheckRdBasis(basis.means, basis.reflectors);
   return basis;
 }
 

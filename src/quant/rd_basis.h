@@ -34,6 +34,13 @@ struct RdBasis {
   RdReflectors reflectors;  // of kEigen, else empty
 };
 
+// What the kRdBasis section says by itself.
+struct RdBasisHead {
+  Transform transform = Transform::kNone;
+  RdMeans means;
+  std::vector<int8_t> weights;
+};
+
 // 2^(weight / 4), the same at both ends.
 double RdBasisWeight(int8_t weight);
 
@@ -43,7 +50,10 @@ void CheckRdBasis(const RdMeans& means, const RdReflectors& reflectors);
 
 // kRdBasis and, where there are reflectors, kRdCodes with kRdClasses.
 std::vector<Section> WriteRdBasis(const RdBasis& basis);
-// Errors: kDataLoss for a missing, short, long or inconsistent section, for a basis of another
+// Errors: kDataLoss for a missing, short, long or inconsistent section. Allocates in proportion to
+// the section.
+RdBasisHead ReadRdBasisHead(const std::vector<Section>& sections);
+// Errors: as ReadRdBasisHead, and kDataLoss for a basis of another
 // number of channels, and as CheckRdBasis. Allocates in proportion to H^2.
 RdBasis ReadRdBasis(const std::vector<Section>& sections, size_t channels);
 

@@ -158,7 +158,6 @@ Form FormOf(const Message& message) {
     if (!Has(message, SectionKind::kScales)) return Form::kOctet;
     return Has(message, SectionKind::kTiles) ? Form::kTahquant : Form::kGroup;
   }
-  if (Has(message, SectionKind::kSinkRows)) return Form::kRateDistortion;  // and no other rows
   Throw(Code::kUnimplemented, ToString(message.key),
         " holds no codes section: its parts can be listed, not decoded");
 }
@@ -438,7 +437,7 @@ std::string WhyNotDecodable(const CodedMessage& coded) {
     return "the coded rows are differences from what the receiver saw of each sample before, which "
            "is in no message";
   }
-  if (coded.form == Form::kRateDistortion && coded.num_coded_rows() > 0) {
+  if (coded.form == Form::kRateDistortion) {
     return "rate-distortion codes are read with the model that both ends made of all messages "
            "before, and amaq-rd's through its transform (BASIS)";
   }
@@ -451,9 +450,6 @@ std::vector<float> DecodeRows(const CodedMessage& coded) {
     Throw(Code::kUnimplemented, ToString(coded.message.key), " cannot be decoded: ", why_not);
   }
   const auto channels = static_cast<size_t>(coded.channels);
-  if (coded.form == Form::kRateDistortion) {  // sink rows alone
-    return quant::ReadSinks(coded.sections, coded.rows.size(), channels);
-  }
   std::vector<float> out(coded.rows.size() * channels);
   std::optional<DType> raw_dtype;
   if (coded.form == Form::kRaw) raw_dtype = coded.message.tensor->dtype;

@@ -5,6 +5,7 @@
 #include "core/bytes.h"
 #include "quant/config.h"
 #include "quant/rd.h"
+#include "quant/rd_basis.h"
 #include "quant/rd_format.h"
 #include "quant/sections.h"
 
@@ -24,18 +25,6 @@ std::vector<uint64_t> CountRowClasses(ByteSpan packed, uint64_t rows) {
     ++counts[entry];
   }
   return counts;
-}
-
-std::string TransformWord(uint8_t number) {
-  switch (static_cast<quant::Transform>(number)) {
-    case quant::Transform::kNone:
-      return "none";
-    case quant::Transform::kEigen:
-      return "eigen";
-    case quant::Transform::kHadamard:
-      return "hadamard";
-  }
-  return StrCat("number ", int{number});
 }
 
 }  // namespace
@@ -83,31 +72,26 @@ RdReport DescribeRd(const std::vector<Section>& sections, uint64_t rows, uint64_
 }
 
 BasisReport DescribeBasis(const std::vector<Section>& sections) {
-  const Bytes& bytes = quant::RequireSection(sections, SectionKind::kRdBasis, "basis");
-  ByteReader reader(bytes, "basis section");
+  const quant::RdBasisHead head = quant::ReadRdBasisHead(sections);
   BasisReport report;
-  reader.Read<uint8_t>();  // version
-  report.transform = TransformWord(reader.Read<uint8_t>());
-  report.channels = reader.Read<uint32_t>();
-  report.reflectors = reader.Read<uint32_t>();
-  report.parts.push_back({"head", reader.position()});
-  const uint64_t mean_bytes = uint64_t{report.channels} * sizeof(uint16_t);
-  reader.Take(mean_bytes);
-  report.parts.push_back({"mean", mean_bytes});
-  const ByteSpan weights = reader.Take(report.reflectors);
-  reader.ExpectEnd();
-  if (weights.empty()) return report;
-  report.parts.push_back({"weights", weights.size()});
-  const auto [lowest, highest] =
-      std::ranges::minmax(weights, {}, [](uint8_t weight) { return static_cast<int8_t>(weight); });
-  report.lowest_weight = static_cast<int8_t>(lowest);
-  report.highest_weight = static_cast<int8_t>(highest);
+  report.transform = quant::TransformName(head.transform);
+  report.channels = head.means.rows.size();
+  report.reflectors = head.weights.size();
   for (const Section& section : sections) {
-    if (section.kind != SectionKind::kRdBasis) {
+    if (section.kind == SectionKind::kRdBasis) {
+      const uint64_t means = 2 * sizeof(uint16_t) * report.channels;
+      report.parts.push_back({"head", section.bytes.size() - means - report.reflectors});
+      report.parts.push_back({"means", means});
+      if (report.reflectors > 0) report.parts.push_back({"weights", report.reflectors});
+    } else {
       const bool is_codes = section.kind == SectionKind::kRdCodes;
       report.parts.push_back({is_codes ? "coefficients" : "tables", section.bytes.size()});
     }
   }
+  if (head.weights.empty()) return report;
+  const auto [lowest, highest] = std::ranges::minmax(head.weights);
+  report.lowest_weight = lowest;
+  report.highest_weight = highest;
   return report;
 }
 

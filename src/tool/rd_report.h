@@ -2,8 +2,8 @@
 #define AMAQ_TOOL_RD_REPORT_H_
 
 // What can be seen of rate-distortion codes and of the transform of amaq-rd without the model that
-// reads them (docs/formats/rd.md, rd_basis.md). Pure functions. Errors: kDataLoss for a section
-// that ends early.
+// reads them (docs/formats/rd.md, rd_basis.md). Pure functions. Errors: kDataLoss for a damaged
+// section.
 
 #include <cstdint>
 #include <string>
@@ -32,9 +32,9 @@ struct RdReport {
 RdReport DescribeRd(const std::vector<Section>& sections, uint64_t rows, uint64_t channels);
 
 struct BasisReport {
-  std::string transform;  // "eigen"; else its number
-  uint32_t channels = 0;
-  uint32_t reflectors = 0;
+  std::string transform;  // its word in quant.rd.transform
+  uint64_t channels = 0;
+  uint64_t reflectors = 0;
   std::vector<PartBytes> parts;
   int32_t lowest_weight = 0;  // of the reflectors: quarter octaves
   int32_t highest_weight = 0;

@@ -250,10 +250,8 @@ Report DescribeCoded(const CodedMessage& coded) {
   if (coded.form == Form::kRaw) return report;
   report.coding += ", " + FormWords(coded);
   if (coded.form == Form::kRateDistortion) {
-    if (coded.num_coded_rows() > 0) {
-      report.rd =
-          DescribeRd(coded.sections, coded.num_coded_rows(), static_cast<uint64_t>(coded.channels));
-    }
+    report.rd =
+        DescribeRd(coded.sections, coded.rows.size(), static_cast<uint64_t>(coded.channels));
     return report;
   }
   report.widths_source = coded.widths_source;

@@ -152,10 +152,10 @@ std::string RdText(const RdReport& rd) {
 }
 
 std::string BasisText(const BasisReport& basis) {
-  std::string out = Format("\ntransform  %s, %u channels", basis.transform.c_str(), basis.channels);
+  std::string out = StrCat("\ntransform  ", basis.transform, ", ", basis.channels, " channels");
   if (basis.reflectors > 0) {
-    out += Format(", %u reflectors with weights of 2^(%d/4) to 2^(%d/4)", basis.reflectors,
-                  basis.lowest_weight, basis.highest_weight);
+    out += StrCat(", ", basis.reflectors, " reflectors with weights of 2^(", basis.lowest_weight,
+                  "/4) to 2^(", basis.highest_weight, "/4)");
   }
   return out + "\n" + PartTable("transform", basis.parts);
 }

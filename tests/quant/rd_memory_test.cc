@@ -6,9 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "core/bytes.h"
 #include "quant/rd_format.h"
 #include "tests/quant/rd_samples.h"
 
@@ -63,6 +65,31 @@ TEST(RdMemory, AMeanIsThatOfItsRowsAndBelievedMoreTheMoreItSaw) {
     std::vector<float> same = {7, 8};
     memory.AddExpectation(nothing, 1, same);
     EXPECT_THAT(same, ElementsAre(7, 8));
+  }
+}
+
+Bytes StateOf(uint32_t size, uint32_t count, const std::vector<float>& means) {
+  Bytes state;
+  AppendLittleEndian(&state, size);
+  AppendLittleEndian(&state, count);
+  for (const float mean : means) AppendLittleEndian(&state, mean);
+  return state;
+}
+
+RdMemory FromBytes(const Bytes& state) {
+  ByteReader reader(state, "state");
+  return RdMemory::FromState(&reader, 2);
+}
+
+TEST(RdMemory, WhatIsNoStateIsRefused) {
+  const RdMemory memory = FromBytes(StateOf(1, 3, {-5, 0.5f}));
+  EXPECT_THAT(memory.counts(), ElementsAre(3));
+  EXPECT_THAT(memory.means(), ElementsAre(-5, 0.5f));
+  EXPECT_ERROR(FromBytes(StateOf(4096, 3, {})), Code::kDataLoss, "4096 kinds, at most 4095");
+  EXPECT_ERROR(FromBytes(StateOf(1, 1 << 20, {1, 1})), Code::kDataLoss, "was seen 1048576 times");
+  EXPECT_ERROR(FromBytes(StateOf(1, 3, {1})), Code::kDataLoss, "ends early");
+  for (const float mean : {kRdLargestRow, -kRdLargestRow, NAN}) {
+    EXPECT_ERROR(FromBytes(StateOf(1, 3, {1, mean})), Code::kDataLoss, "a mean in a memory");
   }
 }
 

@@ -123,6 +123,28 @@ TEST(PlanGradientRowsTest, IsEmptyWithoutSupervisionAndHasNoSinksWhenNoneAreWant
   EXPECT_EQ(SomePlan(0).rows, SomePlan(1).rows);
 }
 
+// The rest of amaq-rd is in rd_activation_test.cc.
+TEST(CutCoderTest, RdOptionsReachItsActivations) {
+  CutOptions options;
+  options.method = quant::Method::kAmaqRd;
+  options.rd_rate.target_bits = 3;
+  const auto state = [&](bool remembers, double dead_zone) {
+    options.rd_memory = remembers;
+    options.rd_dead_zone = dead_zone;
+    CutCoder coder(options);
+    Moments moments(kChannels);
+    moments.Add(Sample(), SinkRows(kSegments, 1));
+    coder.rd()->SetBasis(FitBasis(quant::Transform::kNone, moments, 1), at::kCPU);
+    const quant::SampleContext samples = {kSegments, {}, {0, 0, 0}};
+    coder.EncodeActivation(Sample(), kSegments, {}, samples);
+    coder.KeepSteps(1);
+    return coder.rd()->State();
+  };
+  EXPECT_TRUE(state(true, 0.15).contains("rd.kinds"));
+  EXPECT_FALSE(state(false, 0.15).contains("rd.kinds"));
+  EXPECT_NE(state(false, 0.15).at("rd.model"), state(false, 0.3).at("rd.model"));
+}
+
 TEST(GradientWidthsTest, AreTheForwardWidthsUnlessANumberOrAnOffsetSaysOtherwise) {
   CutOptions options;
   const std::vector<uint8_t> forward = {2, 4, 7, 8};

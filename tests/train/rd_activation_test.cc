@@ -115,6 +115,18 @@ TEST(RdActivationTest, SinkRowsThatAreAlikeCostNoMoreThanOthers) {
   EXPECT_LT(static_cast<double>(bytes(1)), 0.9 * static_cast<double>(bytes(0)));
 }
 
+TEST(RdActivationTest, RowsAreRememberedUnlessTheOptionsSayNot) {
+  for (const bool remembers : {true, false}) {
+    RdActivationOptions options = OptionsAt(2.5);
+    options.remembers = remembers;
+    RdActivation sender(options);
+    sender.SetBasis(SomeBasis(), at::kCPU);
+    sender.Encode(Activation(1), kSegments, MessagePlace{0, 0, 0});
+    sender.Keep(1);
+    EXPECT_EQ(sender.State().contains("rd.kinds"), remembers);
+  }
+}
+
 TEST(RdActivationTest, AStepThatIsTakenBackLeavesNoTrace) {
   Ends ends, undisturbed;
   // The very first one, too: its step size was solved on a message that does not count.

@@ -3,8 +3,8 @@
 
 // The one list of what can be set: for each member its key, range, unit, help and names on the
 // command line. Whatever reads, checks, prints or documents a configuration walks this list, so a
-// key cannot be known to one of them only. The lists stand in client_fields.cc, train_fields.cc and
-// server_fields.cc. Internal to the module (and its tests); callers use load.h.
+// key cannot be known to one of them only. The lists stand in client_fields.cc, quant_fields.cc,
+// train_fields.cc and server_fields.cc. Internal to the module (and its tests); callers use load.h.
 //
 // Thread-compatible. A Field points into the config that it was made for, which must outlive it.
 
@@ -40,7 +40,8 @@ using FieldList = std::vector<Field>;
 
 FieldList FieldsOf(ClientConfig* config);
 FieldList FieldsOf(ServerFileConfig* config);
-FieldList TrainFields(TrainConfig* config);  // a part of the client's
+FieldList TrainFields(TrainConfig* config);  // a part of the client's, as the next
+FieldList QuantFields(QuantConfig* config);
 
 inline constexpr double kMaxSteps = 1e9;  // limit of every count of steps
 

@@ -265,6 +265,7 @@ std::variant<Invocation, Exit> ParseCommandLine(const Program& program, int argc
     if (wrong.has_value()) return UsageError(program, *wrong);
     party.Finish();
     ValidateFields(party.fields(), party.provenance());
+    ApplyBudget(&invocation.config, party.provenance());
     ValidateRelations(invocation.config, party.provenance());
     if (line.wants_config()) return Exit{.out_text = DumpYaml(invocation.config)};
     party.RequireComplete();
@@ -281,6 +282,7 @@ Config LoadFile(const std::string& file) {
   party.ApplyFile(file);
   party.Finish();
   ValidateFields(party.fields(), party.provenance());
+  ApplyBudget(&config, party.provenance());
   ValidateRelations(config, party.provenance());
   party.RequireComplete();
   return config;

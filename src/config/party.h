@@ -51,6 +51,12 @@ class Party {
   Provenance provenance_;
 };
 
+// quant.budget_bits: what it decides, and that for what a file or flag left open. Without a budget
+// nothing changes.
+QuantConfig WithBudget(QuantConfig quant);
+void ApplyBudget(ClientConfig* config, const Provenance& provenance);
+inline void ApplyBudget(ServerFileConfig* /*config*/, const Provenance& /*provenance*/) {}
+
 // Ranges of all fields, then what must hold between them; see load.h.
 void ValidateFields(const FieldList& fields, const Provenance& provenance);
 void ValidateRelations(const ClientConfig& config, const Provenance& provenance);

@@ -18,6 +18,15 @@ FieldList MethodFields(QuantConfig* c) {
            "transform, one step size and entropy coding: no widths).",
        .names = "none fixed linear waterfill group aqsgd tahquant amaq amaq-delta amaq-rd",
        .flag = "--quant-method"},
+      {.key = "quant.budget_bits",
+       .target = &c->budget_bits,
+       .help = "Bits a value that may cross each way, everything counted: decides method, "
+               "target_bits, schedule and gradient.method (amaq-rd at this rate from the first "
+               "step; docs/quality.md says why). 0: they are set one by one.",
+       .min = 0,
+       .max = 8,
+       .unit = "bits",
+       .flag = "--budget-bits"},
       {.key = "quant.bits",
        .target = &c->bits,
        .help = "Width of every channel with method fixed (2 to 8), group (2 to 8) and aqsgd (1 to "

@@ -10,6 +10,8 @@
 namespace amaq::config {
 namespace {
 
+constexpr double kLowestBudget = 0.1;  // as quant.target_bits
+
 // Says where the first of `keys` that was set stands, then the sentence.
 template <typename... Args>
 [[noreturn]] void Refuse(const Provenance& provenance, std::initializer_list<std::string_view> keys,
@@ -70,7 +72,27 @@ void CheckRate(const QuantConfig& q, const Provenance& provenance) {
          q.b_start);
 }
 
+void CheckBudget(const QuantConfig& q, const Provenance& provenance) {
+  if (q.budget_bits == 0) return;
+  if (q.budget_bits < kLowestBudget) {
+    Refuse(provenance, {"quant.budget_bits"}, "quant.budget_bits must be 0 or at least ",
+           kLowestBudget, ", got ", q.budget_bits);
+  }
+  const QuantConfig chosen = WithBudget(q);
+  const auto check = [&](std::string_view key, const auto& value, const auto& choice) {
+    if (value == choice) return;
+    Refuse(provenance, {key, "quant.budget_bits"}, key, " is ", value,
+           ", but quant.budget_bits: ", q.budget_bits, " decides it (", choice,
+           "): leave out one of the two");
+  };
+  check("quant.method", q.method, chosen.method);
+  check("quant.target_bits", q.target_bits, chosen.target_bits);
+  check("quant.schedule", q.schedule, chosen.schedule);
+  check("quant.gradient.method", q.gradient.method, chosen.gradient.method);
+}
+
 void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
+  if (q.method == "amaq-rd") return CheckRate(q, provenance);
   if (q.gradient.bits != "same" && q.gradient.bits_offset != 0) {
     Refuse(provenance, {"quant.gradient.bits_offset", "quant.gradient.bits"},
            "quant.gradient.bits_offset is added to quant.gradient.bits: same, but bits is ",
@@ -94,10 +116,9 @@ void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
            " one for all");
   }
   if (q.gradient.bits == "own") {
-    if (q.method == "none" || q.method == "amaq-rd") {
+    if (q.method == "none") {
       Refuse(provenance, {"quant.gradient.bits", "quant.method"},
-             "quant.gradient.bits: own fits the widths of codes, with method ", q.method,
-             " there are none");
+             "quant.gradient.bits: own fits the widths of codes, with method none there are none");
     }
     const GradientConfig& g = q.gradient;
     if (g.target_bits < q.b_min || g.target_bits > q.b_max || q.b_start < g.target_bits ||
@@ -116,7 +137,6 @@ void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
         q.gate.penalty_beta);
   }
   if (q.method == "none") return;
-  if (q.method == "amaq-rd") return CheckRate(q, provenance);
   if (q.method != "linear" && q.method != "waterfill" && !q.method.starts_with("amaq")) {
     return CheckBits(q, provenance);
   }
@@ -213,6 +233,7 @@ void ValidateFields(const FieldList& fields, const Provenance& provenance) {
 }
 
 void ValidateRelations(const ClientConfig& config, const Provenance& provenance) {
+  CheckBudget(config.quant, provenance);
   CheckWidths(config.quant, provenance);
   CheckTokenAxis(config, provenance);
   CheckData(config.data, provenance);

@@ -253,6 +253,42 @@ TEST(ValidateTest, WidthsDoNotMatterWithoutAGate) {
   EXPECT_NO_THROW(Validate(config));
 }
 
+constexpr const char* kRequired =
+    "model: {model_name_or_path: /model.gguf}\n"
+    "split: {client_blocks: 1}\n"
+    "data: {train_file: /train.jsonl}\n";
+
+TEST(BudgetTest, DecidesWhatTheFileLeavesOpen) {
+  const std::filesystem::path file = TestFolder() / "x.yaml";
+  WriteText(file, StrCat(kRequired, "quant: {budget_bits: 1.5, rd: {dead_zone: 0.2}}\n"));
+  const ClientConfig config = LoadClientFile(file.string());
+  EXPECT_EQ(config.quant.method, "amaq-rd");
+  EXPECT_EQ(config.quant.target_bits, 1.5);
+  EXPECT_EQ(config.quant.schedule, "constant");
+  EXPECT_EQ(config.quant.rd.dead_zone, 0.2);
+
+  // All that it decided stands in the dump, which can be fed back.
+  WriteText(file, DumpYaml(config));
+  EXPECT_EQ(LoadClientFile(file.string()), config);
+
+  WriteText(file, kRequired);
+  EXPECT_EQ(LoadClientFile(file.string()).quant, QuantConfig());
+}
+
+TEST(BudgetTest, WhatContradictsItIsRefused) {
+  EXPECT_EQ(LoadError(StrCat(kRequired, "quant: {budget_bits: 2, method: amaq}\n")),
+            "x.yaml:4: quant.method is amaq, but quant.budget_bits: 2 decides it (amaq-rd): leave "
+            "out one of the two");
+  EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 2, target_bits: 3}\n")),
+              HasSubstr("quant.target_bits is 3, but"));
+  EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 2, schedule: cosine}\n")),
+              HasSubstr("quant.schedule is cosine, but"));
+  EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 2, gradient: {method: rd}}\n")),
+              HasSubstr("quant.gradient.method is rd, but"));
+  EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 0.05}\n")),
+              HasSubstr("quant.budget_bits must be 0 or at least 0.1, got 0.05"));
+}
+
 TEST(ValidateTest, OffsetNeedsWidthsToAddTo) {
   EXPECT_THAT(Refusal([](ClientConfig* c) {
                 c->quant.gradient.bits = "4";

@@ -156,11 +156,11 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-ignore_noninstrumented_modules=1:suppressions=$AMAQ_ROOT/tests/tsan.supp:second_deadlock_stack=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 
-# What the thread sanitizer builds and runs (names of CTest): the modules with threads, both transports,
-# the parties, and whole runs over both links. The rest has one thread.
+# What the thread sanitizer builds and runs (names of CTest): the modules with threads, the coder that
+# has some, both transports, the parties, and whole runs over both links. The rest has one thread.
 AMAQ_TSAN_TARGETS=(amaq-client amaq-server
-  amaq_{core,config,io,transport,data,server,client,integration}_tests)
-AMAQ_TSAN_TESTS='^(core|config|io|transport|data|server|client)/|^integration/bit_identity'
+  amaq_{core,config,io,transport,data,server,client,integration,quant}_tests)
+AMAQ_TSAN_TESTS='^(core|config|io|transport|data|server|client)/|^quant/.*(RdThreads|RdDamage)|^integration/bit_identity'
 
 # wait_for_port FILE PID LOG: until the server has written its port; shows LOG when it has died.
 wait_for_port() {

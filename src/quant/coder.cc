@@ -72,7 +72,7 @@ std::unique_ptr<Coder> MakeMethodCoder(const CoderConfig& config, TensorKind kin
 std::unique_ptr<Coder> MakeCoder(const CoderConfig& config, TensorKind kind,
                                  std::unique_ptr<CacheStorage> storage) {
   if (kind == TensorKind::kGradient && config.gradient_rate > 0) {
-    return MakeRdCoder(config.gradient_rate);
+    return MakeRdCoder(config.gradient_rate, config.threads);
   }
   std::unique_ptr<Coder> coder = MakeMethodCoder(config, kind, std::move(storage));
   if (config.range != Range::kDelayed) return coder;

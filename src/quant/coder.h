@@ -39,6 +39,7 @@ struct CoderConfig {
   double range_margin = 1.1;        // range delayed, with the next: see DelayedRanges
   double range_max_clipped = 0.01;
   double gradient_rate = 0;  // above 0: gradients by the rate-distortion coder (rd.h), bits a value
+  size_t threads = 1;        // of the rate-distortion coder, at most
 };
 
 // Values of the training messages sent that were coded within ranges chosen beforehand, and how

@@ -41,6 +41,8 @@ struct RdOptions {
   RdKinds kinds = RdKinds::kNone;
   std::span<const uint32_t> row_ids;  // [R], of the counter of stochastic rounding; empty: 0...R-1
   const RansKernels* kernels = nullptr;  // nullptr: those of ActiveKernelSet()
+  // At most so many, of a message of more than 2^18 values; the bytes are the same on any number.
+  size_t threads = 1;
 };
 
 struct RdEncoded {
@@ -55,10 +57,11 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
                                   const RdModel& model, std::span<float> decoded);
 
 // The reverse: out [R, H], R rows as both parties know. Errors: kDataLoss for bytes that RdEncode
-// would not have made with this model, its generation first of all. Nothing is written on error.
-// Allocates in proportion to R * H.
+// would not have made with this model, its generation first of all; of damaged blocks of symbols
+// the first is named. Nothing is written on error. Allocates in proportion to R * H. kernels,
+// threads: as in RdOptions.
 RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, std::span<float> out,
-                  const RansKernels* kernels = nullptr);
+                  const RansKernels* kernels = nullptr, size_t threads = 1);
 
 // Bits of the sections that RdEncode would make without kinds of rows, within a few percent;
 // infinite where it makes none.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -11,13 +12,13 @@
 #include "core/rng.h"
 #include "quant/codec.h"
 #include "quant/rd.h"
+#include "quant/rd_bits.h"
+#include "quant/rd_blocks.h"
 #include "quant/rd_format.h"
 #include "quant/uniform.h"
 
 namespace amaq::quant {
 namespace {
-
-constexpr size_t kNoLimit = size_t{1} << 40;
 
 // Quantizing --------------------------------------------------------------------------------------
 
@@ -48,34 +49,44 @@ int32_t RoundDeadZone(float t, float offset) {
   return t < 0 ? -magnitude : magnitude;
 }
 
-// nullopt: a magnitude is too large.
-std::optional<std::vector<int32_t>> Quantize(std::span<const float> y, const RdOptions& options,
-                                             size_t channels) {
+// Of some rows of y; false: a magnitude is too large.
+bool QuantizeRows(std::span<const float> y, const RdOptions& options, size_t channels, RdRows rows,
+                  std::span<int32_t> q) {
   const float inverse = 1.0f / options.step.value();
   const float offset = 0.5f - options.dead_zone;
   constexpr auto kLargest = static_cast<float>(kRdLargest - 1);
-  std::vector<int32_t> q(y.size());
   bool is_codable = true;
-  for (size_t i = 0; i < y.size(); ++i) {
-    if (!IsFinite(y[i])) [[unlikely]] {
-      const size_t row = i / channels;
-      throw NonFiniteError(row, static_cast<uint32_t>(i % channels),
-                           StrCat("row ", row, ", channel ", i % channels, " is ", y[i],
-                                  "; only finite values can be coded"));
-    }
-    const float t = y[i] * inverse;
-    if (!(t <= kLargest && t >= -kLargest)) [[unlikely]] {
-      is_codable = false;
-      continue;
-    }
-    if (options.rounding == Rounding::kNearestEven) {
-      q[i] = RoundDeadZone(t, offset);
-    } else {
-      const size_t row = i / channels;
-      const uint64_t id = options.row_ids.empty() ? row : options.row_ids[row];
-      q[i] = RoundStochastic(t, PhiloxWord(options.rounding_key, id * channels + i % channels));
+  for (size_t row = rows.first; row < rows.first + rows.count; ++row) {
+    const uint64_t id = options.row_ids.empty() ? row : options.row_ids[row];
+    for (size_t c = 0; c < channels; ++c) {
+      const float value = y[row * channels + c];
+      if (!IsFinite(value)) [[unlikely]] {
+        throw NonFiniteError(row, static_cast<uint32_t>(c),
+                             StrCat("row ", row, ", channel ", c, " is ", value,
+                                    "; only finite values can be coded"));
+      }
+      const float t = value * inverse;
+      if (!(t <= kLargest && t >= -kLargest)) [[unlikely]] {
+        is_codable = false;
+      } else if (options.rounding == Rounding::kNearestEven) {
+        q[row * channels + c] = RoundDeadZone(t, offset);
+      } else {
+        q[row * channels + c] =
+            RoundStochastic(t, PhiloxWord(options.rounding_key, id * channels + c));
+      }
     }
   }
+  return is_codable;
+}
+
+// nullopt: a magnitude is too large.
+std::optional<std::vector<int32_t>> Quantize(std::span<const float> y, const RdOptions& options,
+                                             size_t channels, size_t threads) {
+  std::vector<int32_t> q(y.size());
+  std::atomic<bool> is_codable = true;
+  RdForRows(y.size() / channels, channels, threads, [&](RdRows rows) {
+    if (!QuantizeRows(y, options, channels, rows, q)) is_codable = false;
+  });
   if (!is_codable) return std::nullopt;
   return q;
 }
@@ -177,54 +188,69 @@ struct Choice {
   bool has_row_classes = false;
 };
 
-Choice ChooseRows(std::span<const int32_t> q, const Costs& costs, std::vector<uint8_t> bases) {
+// Costs of a row of q in each of its classes.
+std::array<uint64_t, kRdRowClasses> CostsOfRow(std::span<const int32_t> q, const Costs& costs,
+                                               std::span<const uint8_t> bases) {
+  constexpr size_t kSummed = size_t{1} << 16;  // costs are below 2^14 each
+  std::array<uint64_t, kRdRowClasses> sums{};
+  for (size_t begin = 0; begin < q.size(); begin += kSummed) {
+    RowCosts part{};
+    for (size_t c = begin; c < std::min(begin + kSummed, q.size()); ++c) {
+      const RowCosts cost = costs.Of(bases[c], q[c]);
+      for (size_t r = 0; r < kRdRowClasses; ++r) part[r] += cost[r];
+    }
+    for (size_t r = 0; r < kRdRowClasses; ++r) sums[r] += part[r];
+  }
+  return sums;
+}
+
+Choice ChooseRows(std::span<const int32_t> q, const Costs& costs, std::vector<uint8_t> bases,
+                  size_t threads) {
   const size_t channels = bases.size();
   const size_t rows = q.size() / channels;
   Choice choice;
-  double chosen = 0, middle = 0;
-  for (size_t row = 0; row < rows; ++row) {
-    std::array<uint64_t, kRdRowClasses> sums{};
-    for (size_t c = 0; c < channels; ++c) {
-      const RowCosts cost = costs.Of(bases[c], q[row * channels + c]);
-      for (size_t r = 0; r < kRdRowClasses; ++r) sums[r] += cost[r];
+  choice.classes.row_classes.resize(rows);
+  std::atomic<uint64_t> chosen = 0, middle = 0;  // in 1/256 bit
+  RdForRows(rows, channels, threads, [&](RdRows part) {
+    for (size_t row = part.first; row < part.first + part.count; ++row) {
+      const auto sums = CostsOfRow(q.subspan(row * channels, channels), costs, bases);
+      const auto* least = std::min_element(sums.begin(), sums.end());
+      choice.classes.row_classes[row] = static_cast<uint8_t>(least - sums.begin());
+      chosen += *least;
+      middle += sums[kRdMiddleRow];
     }
-    const auto* least = std::min_element(sums.begin(), sums.end());
-    choice.classes.row_classes.push_back(static_cast<uint8_t>(least - sums.begin()));
-    chosen += static_cast<double>(*least) / 256;
-    middle += static_cast<double>(sums[kRdMiddleRow]) / 256;
-  }
-  chosen += 3 * static_cast<double>(rows);
+  });
+  chosen += 256 * kRdBitsOfRowClass * rows;
   choice.has_row_classes = chosen < middle;
   if (!choice.has_row_classes) choice.classes.row_classes.assign(rows, kRdMiddleRow);
-  choice.bits = std::min(chosen, middle);
+  choice.bits = static_cast<double>(std::min(chosen.load(), middle.load())) / 256;
   choice.classes.bases = std::move(bases);
   return choice;
 }
 
-std::vector<uint8_t> OwnBases(std::span<const int32_t> q, size_t channels,
+// magnitudes: RdChannelSums of the message.
+std::vector<uint8_t> OwnBases(std::span<const uint64_t> magnitudes,
                               std::span<const uint8_t> row_classes) {
-  std::vector<uint64_t> sums(channels);
-  for (size_t i = 0; i < q.size(); ++i) {
-    sums[i % channels] += static_cast<uint64_t>(q[i] < 0 ? -q[i] : q[i]);
-  }
   uint64_t weights = 0;
   for (const uint8_t entry : row_classes) weights += RdRowWeight(entry);
   std::vector<uint8_t> bases;
-  for (const uint64_t sum : sums) {
+  for (const uint64_t sum : magnitudes) {
     // In units of 1/256, half a count more.
     bases.push_back(RdBaseOf(RdSixteenths(256 * sum + 128) - RdSixteenths(weights)));
   }
   return bases;
 }
 
-Choice ChooseClasses(std::span<const int32_t> q, int32_t index, const RdModel& model) {
+Choice ChooseClasses(std::span<const int32_t> q, int32_t index, const RdModel& model,
+                     size_t threads) {
   const Costs costs(model.tables());
-  Choice known = ChooseRows(q, costs, model.BasesAt(index));
+  Choice known = ChooseRows(q, costs, model.BasesAt(index), threads);
   if (q.empty()) return known;
+  const std::vector<uint64_t> magnitudes = RdChannelSums(q, model.channels(), threads);
   std::vector<uint8_t> row_classes(q.size() / model.channels(), kRdMiddleRow);
   Choice own;
   for (int round = 0; round < 2; ++round) {
-    own = ChooseRows(q, costs, OwnBases(q, model.channels(), row_classes));
+    own = ChooseRows(q, costs, OwnBases(magnitudes, row_classes), threads);
     row_classes = own.classes.row_classes;
   }
   own.bits += 8 * static_cast<double>(model.channels());
@@ -234,27 +260,48 @@ Choice ChooseClasses(std::span<const int32_t> q, int32_t index, const RdModel& m
 
 // Centroids ---------------------------------------------------------------------------------------
 
-// The means of |y| / step - |q|; where nothing was counted, those of the model.
-RdCentroids MeasureCentroids(std::span<const float> y, std::span<const int32_t> q,
-                             const RdClasses& classes, float step, const RdModel& model) {
-  struct Sum {
-    double total = 0;
-    double count = 0;
-  };
-  std::array<std::array<Sum, 2>, kRdCentroidGroups> sums;
+struct CentroidSum {
+  double total = 0;
+  double count = 0;
+};
+using CentroidSums = std::array<std::array<CentroidSum, 2>, kRdCentroidGroups>;
+
+// Of |y| / step - |q|, over some rows.
+CentroidSums SumForCentroids(std::span<const float> y, std::span<const int32_t> q,
+                             const RdClasses& classes, float step, RdRows rows) {
+  CentroidSums sums;
   const size_t channels = classes.bases.size();
-  for (size_t i = 0; i < q.size(); ++i) {
-    if (q[i] == 0) continue;
-    const int32_t magnitude = q[i] < 0 ? -q[i] : q[i];
-    const size_t group = RdCentroidGroup(classes.Table(i / channels, i % channels));
-    Sum& sum = sums[group][magnitude > 1 ? 1 : 0];
-    sum.total += std::fabs(static_cast<double>(y[i])) / static_cast<double>(step) - magnitude;
-    sum.count += 1;
+  for (size_t row = rows.first; row < rows.first + rows.count; ++row) {
+    for (size_t c = 0; c < channels; ++c) {
+      const size_t i = row * channels + c;
+      if (q[i] == 0) continue;
+      const int32_t magnitude = q[i] < 0 ? -q[i] : q[i];
+      const size_t group = RdCentroidGroup(classes.Table(row, c));
+      CentroidSum& sum = sums[group][magnitude > 1 ? 1 : 0];
+      sum.total += std::fabs(static_cast<double>(y[i])) / static_cast<double>(step) - magnitude;
+      sum.count += 1;
+    }
   }
+  return sums;
+}
+
+// The means; where nothing was counted, those of the model. Sums of blocks are added up in the
+// order of these, so that the threads do not show.
+RdCentroids MeasureCentroids(std::span<const float> y, std::span<const int32_t> q,
+                             const RdClasses& classes, float step, const RdModel& model,
+                             size_t threads) {
+  const RdParts blocks = RdBlocks(classes.row_classes.size(), classes.bases.size());
+  std::vector<CentroidSums> sums(blocks.count());
+  ParallelFor(sums.size(), threads,
+              [&](size_t i) { sums[i] = SumForCentroids(y, q, classes, step, blocks.Of(i)); });
   RdCentroids centroids = model.centroids();
   for (size_t g = 0; g < kRdCentroidGroups; ++g) {
     for (size_t i = 0; i < 2; ++i) {
-      const Sum& sum = sums[g][i];
+      CentroidSum sum;
+      for (const CentroidSums& of_block : sums) {
+        sum.total += of_block[g][i].total;
+        sum.count += of_block[g][i].count;
+      }
       if (sum.count == 0) continue;
       const double mean = std::clamp(256 * sum.total / sum.count, -127.0, 127.0);
       centroids[g][i] = static_cast<int8_t>(std::lround(mean));
@@ -265,93 +312,12 @@ RdCentroids MeasureCentroids(std::span<const float> y, std::span<const int32_t> 
 
 // Writing -----------------------------------------------------------------------------------------
 
-// Values of up to 16 bits, the lowest bit first.
-class BitWriter {
- public:
-  explicit BitWriter(Bytes* out) : out_(out) {}
-  ~BitWriter() {
-    if (used_ != 0) out_->push_back(static_cast<uint8_t>(pending_));
-  }
-  BitWriter(const BitWriter&) = delete;
-  BitWriter& operator=(const BitWriter&) = delete;
-  void Put(uint32_t value, uint32_t bits) {
-    pending_ |= value << used_;
-    used_ += bits;
-    for (; used_ >= 8; used_ -= 8, pending_ >>= 8) {
-      out_->push_back(static_cast<uint8_t>(pending_ & 0xffu));
-    }
-  }
-
- private:
-  Bytes* out_;
-  uint32_t pending_ = 0;
-  uint32_t used_ = 0;
-};
-
-void AppendEscape(int32_t q, Bytes* out) {
-  uint32_t value = q > 0 ? 2 * static_cast<uint32_t>(q) - 1 : 2 * static_cast<uint32_t>(-q);
-  for (; value >= 0x80; value >>= 7) out->push_back(static_cast<uint8_t>(value | 0x80u));
-  out->push_back(static_cast<uint8_t>(value));
-}
-
-void AppendBlock(ByteSpan block, Bytes* out) {
-  AppendLittleEndian(out, static_cast<uint32_t>(block.size()));
-  out->insert(out->end(), block.begin(), block.end());
-}
-
-void AppendSymbols(std::span<const uint8_t> symbols, const RdClasses& classes,
-                   const SymbolTables& tables, const RansKernels& kernels, Bytes* out) {
-  if (symbols.size() < kRdOneLaneSymbols) {
-    const std::array<uint16_t, 1> one_channel = {0};
-    const std::vector<uint8_t> table_of_symbol = RdTablesOf(classes);
-    const Bytes block =
-        *RansEncode({tables, one_channel, table_of_symbol}, symbols, kNoLimit, kernels);
-    Bytes kept(block.begin(), block.begin() + kRdLaneBytes);
-    kept.insert(kept.end(), block.begin() + kRansStateBytes, block.end());
-    return AppendBlock(kept, out);
-  }
-  const size_t channels = classes.bases.size();
-  const size_t rows = classes.row_classes.size();
-  const std::vector<uint16_t> channel_tables(classes.bases.begin(), classes.bases.end());
-  const std::vector<uint8_t> row_tables = RdRowTables(classes);
-  const size_t block_rows = RdBlockRows(rows, channels);
-  for (size_t first = 0; first < rows; first += block_rows) {
-    const size_t count = std::min(block_rows, rows - first);
-    AppendBlock(*RansEncode({tables, channel_tables, std::span(row_tables).subspan(first, count)},
-                            symbols.subspan(first * channels, count * channels), kNoLimit, kernels),
-                out);
-  }
-}
-
 void AppendKinds(std::span<const uint16_t> kinds, Bytes* out) {
   const uint32_t largest = *std::max_element(kinds.begin(), kinds.end());
   const auto width = std::max(1u, static_cast<uint32_t>(std::bit_width(largest)));
   out->push_back(static_cast<uint8_t>(width));
-  BitWriter writer(out);
+  RdBitWriter writer(out);
   for (const uint16_t kind : kinds) writer.Put(kind, width);
-}
-
-void AppendValues(std::span<const int32_t> q, const RdClasses& classes, const SymbolTables& tables,
-                  const RansKernels& kernels, Bytes* out) {
-  const size_t channels = classes.bases.size();
-  std::vector<uint8_t> symbols(q.size());
-  Bytes low_bits, escapes;
-  {
-    BitWriter writer(&low_bits);
-    for (size_t i = 0; i < q.size(); ++i) {
-      const RdTableShape& shape = RdShapeOf(classes.Table(i / channels, i % channels));
-      symbols[i] = shape.SymbolOf(q[i]);
-      if (symbols[i] == shape.escape()) {
-        AppendEscape(q[i], &escapes);
-      } else {
-        const uint32_t mask = (1u << shape.low_bits) - 1;
-        writer.Put((static_cast<uint32_t>(q[i]) + shape.half()) & mask, shape.low_bits);
-      }
-    }
-  }
-  AppendSymbols(symbols, classes, tables, kernels, out);
-  out->insert(out->end(), low_bits.begin(), low_bits.end());
-  out->insert(out->end(), escapes.begin(), escapes.end());
 }
 
 }  // namespace
@@ -361,24 +327,25 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
   CheckShape(y, options, model);
   AMAQ_CHECK(decoded.empty() || decoded.size() == y.size());
   AMAQ_CHECK(options.kinds == RdKinds::kNone || options.rounding == Rounding::kNearestEven);
+  const size_t threads = RdThreads(options.threads, y.size());
   std::vector<uint16_t> kinds = KindsOf(y, options, model);
   std::vector<float> rest;
   if (!kinds.empty()) {
     rest.assign(y.begin(), y.end());
-    RdAddExpectations(model.memory(), kinds, -1, rest);
+    RdAddExpectations(model.memory(), kinds, -1, rest, threads);
     y = rest;
   }
-  const std::optional<std::vector<int32_t>> q = Quantize(y, options, model.channels());
+  const std::optional<std::vector<int32_t>> q = Quantize(y, options, model.channels(), threads);
   if (!q) return std::nullopt;
-  const Choice choice = ChooseClasses(*q, options.step.index, model);
+  const Choice choice = ChooseClasses(*q, options.step.index, model, threads);
   RdEncoded coded;
-  coded.counts = RdCountsOf(*q, choice.classes, options.step.index);
+  coded.counts = RdCountsOf(*q, choice.classes, options.step.index, threads);
   coded.counts.has_centroids =
       options.rounding == Rounding::kNearestEven && y.size() >= kRdOneLaneSymbols;
   RdCentroids centroids = model.centroids();
   const float step = options.step.value();
   if (coded.counts.has_centroids) {
-    centroids = MeasureCentroids(y, *q, choice.classes, step, model);
+    centroids = MeasureCentroids(y, *q, choice.classes, step, model, threads);
     coded.counts.centroids = centroids;
   }
   Bytes out;
@@ -391,32 +358,33 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
   AppendLittleEndian(&out, model.generation());
   if (coded.counts.has_centroids) AppendLittleEndian(&out, centroids);
   if (choice.has_row_classes) {
-    BitWriter writer(&out);
-    for (const uint8_t entry : choice.classes.row_classes) writer.Put(entry, 3);
+    RdBitWriter writer(&out);
+    for (const uint8_t entry : choice.classes.row_classes) writer.Put(entry, kRdBitsOfRowClass);
   }
   if (!kinds.empty()) AppendKinds(kinds, &out);
-  AppendValues(*q, choice.classes, model.tables(), RdKernels(options.kernels), &out);
+  RdWriteIntegers(*q, {choice.classes, model.tables(), RdKernels(options.kernels), threads}, &out);
   if (choice.has_own_bases) {
     coded.sections.push_back({SectionKind::kRdClasses, choice.classes.bases});
   }
   coded.sections.push_back({SectionKind::kRdCodes, std::move(out)});
   if (!kinds.empty()) {
     coded.counts.rows.resize(y.size());
-    RdDequantize(*q, choice.classes, centroids, step, coded.counts.rows);
-    RdAddExpectations(model.memory(), kinds, 1, coded.counts.rows);
+    RdDequantize(*q, choice.classes, centroids, step, coded.counts.rows, threads);
+    RdAddExpectations(model.memory(), kinds, 1, coded.counts.rows, threads);
     coded.counts.kinds = std::move(kinds);
     std::copy_n(coded.counts.rows.begin(), decoded.size(), decoded.begin());
   } else if (!decoded.empty()) {
-    RdDequantize(*q, choice.classes, centroids, step, decoded);
+    RdDequantize(*q, choice.classes, centroids, step, decoded, threads);
   }
   return coded;
 }
 
 double RdEstimateBits(std::span<const float> y, const RdOptions& options, const RdModel& model) {
   CheckShape(y, options, model);
-  const std::optional<std::vector<int32_t>> q = Quantize(y, options, model.channels());
+  const size_t threads = RdThreads(options.threads, y.size());
+  const std::optional<std::vector<int32_t>> q = Quantize(y, options, model.channels(), threads);
   if (!q) return std::numeric_limits<double>::infinity();
-  const Choice choice = ChooseClasses(*q, options.step.index, model);
+  const Choice choice = ChooseClasses(*q, options.step.index, model, threads);
   constexpr double kHeadBytes = 11;
   constexpr double kLaneBytes = 3;  // what a lane's state holds beyond its symbols
   double bytes = kHeadBytes + sizeof(uint32_t) + kLaneBytes;

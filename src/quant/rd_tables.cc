@@ -98,7 +98,7 @@ bool RdStep::is_valid() const {
   return step >= kSmallestStep && IsFinite(step * static_cast<float>(kRdLargest + 1));
 }
 
-const RdTableShape& RdShapeOf(size_t table) { return TheFamily().shapes[table]; }
+std::span<const RdTableShape> RdShapes() { return TheFamily().shapes; }
 
 std::span<const uint32_t> RdCountOffsets() { return TheFamily().offsets; }
 

@@ -56,7 +56,8 @@ struct RdTableShape {
     return hi * (1 << low_bits) - static_cast<int32_t>(half()) + static_cast<int32_t>(low);
   }
 };
-const RdTableShape& RdShapeOf(size_t table);
+std::span<const RdTableShape> RdShapes();  // [kRdTables]
+inline const RdTableShape& RdShapeOf(size_t table) { return RdShapes()[table]; }
 
 // Counts of a table are by magnitude of hi, 0...largest, and the escape's. All tables' lie one
 // behind the other; these are their places, kRdTables + 1 of them.

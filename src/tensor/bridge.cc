@@ -127,4 +127,6 @@ void ConfigureCompute(int threads) {
   at::set_num_interop_threads(1);
 }
 
+size_t NumThreads() { return static_cast<size_t>(at::get_num_threads()); }
+
 }  // namespace amaq::tensor

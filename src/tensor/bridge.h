@@ -48,6 +48,8 @@ at::Tensor UniformTensor(int64_t rows, int64_t columns, double bound, uint64_t k
 // before the first operator and before other threads exist: it sets environment variables that the
 // libraries read at their first use. Those that the user has set stay.
 void ConfigureCompute(int threads);
+// What it set, for loops of this project's own (core/parallel.h).
+size_t NumThreads();
 
 }  // namespace amaq::tensor
 

@@ -63,7 +63,8 @@ std::unique_ptr<quant::Coder> CoderOf(const CutOptions& options, quant::TensorKi
        .range_percentile = options.range_percentile,
        .range_margin = options.range_margin,
        .range_max_clipped = options.range_max_clipped,
-       .gradient_rate = options.gradient_rate},
+       .gradient_rate = options.gradient_rate,
+       .threads = tensor::NumThreads()},
       kind, std::move(storage));
 }
 

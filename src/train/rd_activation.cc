@@ -83,6 +83,7 @@ std::optional<std::vector<Section>> RdActivation::Encode(
   const std::span<const float> values = tensor::Floats(y);
   quant::RdOptions options;
   options.dead_zone = static_cast<float>(options_.dead_zone);
+  options.threads = tensor::NumThreads();
   if (options_.remembers) options.kinds = place ? quant::RdKinds::kLearn : quant::RdKinds::kUse;
   options.step.index =
       rate_->index()
@@ -106,7 +107,8 @@ at::Tensor RdActivation::Decode(const std::vector<Section>& sections,
   quant::RdModel& model = RequireModel();
   AMAQ_CHECK(!segments.empty());
   at::Tensor y = tensor::EmptyFloats(segments.back(), basis_->channels());
-  quant::RdCounts counts = quant::RdDecode(sections, model, tensor::Floats(y));
+  quant::RdCounts counts =
+      quant::RdDecode(sections, model, tensor::Floats(y), nullptr, tensor::NumThreads());
   at::Tensor x =
       basis_->Synthesise(y.to(basis_->device()), quant::SinkRows(segments, options_.sink_tokens));
   if (place) model.Add(*place, std::move(counts));

@@ -1,5 +1,6 @@
 // amaq-bench: what the parts of amaq cost, as ratios to a baseline of the same run.
-//   amaq-bench codec [--rounds N] [--json FILE] [--once]
+//   amaq-bench codec|threads [--rounds N] [--json FILE] [--once]
+// codec: on one core; threads: what a second one gives the coder of amaq-rd.
 // Prints a Markdown table. --once: everything one time on tiny tensors, to see that it runs.
 
 #include <sched.h>
@@ -28,13 +29,22 @@ void Pin() {
   sched_setaffinity(0, sizeof(set), &set);
 }
 
+std::vector<amaq::bench::Ratio> OfCodec(const amaq::bench::Effort& effort, bool once) {
+  Pin();
+  std::vector<amaq::bench::Ratio> ratios = amaq::bench::RunCodecBench(effort, once);
+  for (amaq::bench::Ratio& ratio : amaq::bench::RunRdBench(effort, once)) {
+    ratios.push_back(std::move(ratio));
+  }
+  return ratios;
+}
+
 int Run(int argc, char** argv) {
   amaq::bench::Effort effort;
   bool once = false;
   std::string json;
   const std::string group = argc > 1 ? argv[1] : "";
-  if (group != "codec") {
-    std::fputs("usage: amaq-bench codec [--rounds N] [--json FILE] [--once]\n", stderr);
+  if (group != "codec" && group != "threads") {
+    std::fputs("usage: amaq-bench codec|threads [--rounds N] [--json FILE] [--once]\n", stderr);
     return 2;
   }
   for (int i = 2; i < argc; ++i) {
@@ -51,12 +61,9 @@ int Run(int argc, char** argv) {
       return 2;
     }
   }
-  Pin();
   const auto kernels = amaq::quant::ActiveKernelSet().name;
-  std::vector<amaq::bench::Ratio> ratios = amaq::bench::RunCodecBench(effort, once);
-  for (amaq::bench::Ratio& ratio : amaq::bench::RunRdBench(effort, once)) {
-    ratios.push_back(std::move(ratio));
-  }
+  const std::vector<amaq::bench::Ratio> ratios =
+      group == "codec" ? OfCodec(effort, once) : amaq::bench::RunThreadsBench(effort, once);
   std::cout << "Kernels: " << kernels << "\n\n" << amaq::bench::ToMarkdown(ratios);
   if (!json.empty()) {
     std::ofstream out(json);

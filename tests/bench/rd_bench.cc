@@ -15,15 +15,15 @@
 namespace amaq::bench {
 namespace {
 
-constexpr size_t kChannels = 576;
-constexpr uint64_t kTaught = 4;  // messages that the model has seen
+constexpr size_t kChannels = 576;  // of SmolLM2
+constexpr uint64_t kTaught = 4;    // messages that the model has seen
 
 // What the transform leaves of an activation: Laplace-distributed components whose scales fall by
 // 2^6, the last ones alike.
-std::vector<float> Components(size_t rows, uint64_t key) {
-  std::vector<float> y(rows * kChannels);
+std::vector<float> Components(size_t rows, size_t channels, uint64_t key) {
+  std::vector<float> y(rows * channels);
   for (size_t i = 0; i < y.size(); ++i) {
-    const size_t c = i % kChannels;
+    const size_t c = i % channels;
     const uint32_t word = PhiloxWord(key, i);
     const double uniform = (static_cast<double>(word >> 1) + 0.5) * 0x1p-31;
     const double scale = std::max(0.5, 32 * std::exp2(-static_cast<double>(c) / 20));
@@ -35,10 +35,11 @@ std::vector<float> Components(size_t rows, uint64_t key) {
 // A matrix at a rate: the step that meets it, a model that knows the like of it, its message.
 class Stream {
  public:
-  Stream(size_t rows, double bits) : model_(kChannels), y_(Components(rows, kTaught)) {
+  Stream(size_t rows, size_t channels, double bits)
+      : model_(channels), y_(Components(rows, channels, kTaught)) {
     const double wanted = bits * static_cast<double>(y_.size());
     for (uint64_t step = 0; step < kTaught; ++step) {
-      const std::vector<float> y = Components(rows, step);
+      const std::vector<float> y = Components(rows, channels, step);
       options_.step.index = quant::RdSolveIndex(y, options_, model_, wanted);
       model_.Add({step, 0, 0}, quant::RdEncode(y, options_, model_, {}).value().counts);
       model_.Keep({step + 1, 0, 0});
@@ -47,18 +48,21 @@ class Stream {
     Validate(wanted);
   }
 
-  void Encode() { coded_ = quant::RdEncode(y_, options_, model_, {}).value(); }
-  void Decode() { quant::RdDecode(coded_.sections, model_, out_); }
+  void Encode(size_t threads = 1) {
+    options_.threads = threads;
+    coded_ = quant::RdEncode(y_, options_, model_, {}).value();
+  }
+  void Decode(size_t threads = 1) {
+    quant::RdDecode(coded_.sections, model_, out_, nullptr, threads);
+  }
   void Copy() { std::memcpy(out_.data(), y_.data(), y_.size() * sizeof(float)); }
   void EncodePacked() { packed_ = quant::Encode(View(), widths_, {}, {}); }
-  void DecodePacked() {
-    quant::Decode(packed_, widths_, {}, View().rows, static_cast<int64_t>(kChannels), out_);
-  }
+  void DecodePacked() { quant::Decode(packed_, widths_, {}, View().rows, View().channels, out_); }
 
  private:
   MatrixView View() const {
-    return {y_.data(), DType::kF32, static_cast<int64_t>(y_.size() / kChannels),
-            static_cast<int64_t>(kChannels)};
+    return {y_.data(), DType::kF32, static_cast<int64_t>(y_.size() / widths_.size()),
+            static_cast<int64_t>(widths_.size())};
   }
 
   // The receiver sees what the sender was told, each value within a step of its own, and every
@@ -95,7 +99,7 @@ class Stream {
   std::vector<float> y_;
   std::vector<float> out_ = std::vector<float>(y_.size());
   quant::RdEncoded coded_;
-  const std::vector<uint8_t> widths_ = std::vector<uint8_t>(kChannels, 3);
+  const std::vector<uint8_t> widths_ = std::vector<uint8_t>(model_.channels(), 3);
   std::vector<Section> packed_;
 };
 
@@ -104,7 +108,7 @@ class Stream {
 std::vector<Ratio> RunRdBench(const Effort& effort, bool small) {
   std::vector<Ratio> ratios;
   for (const double bits : {1.0, 1.5, 2.0}) {
-    Stream stream(small ? 64 : 592, bits);  // one lane; a micro-batch of GSM8K
+    Stream stream(small ? 64 : 592, kChannels, bits);  // one lane; a micro-batch of GSM8K
     const auto copy = [&] { stream.Copy(); };
     const auto encode = [&] { stream.Encode(); };
     const auto decode = [&] { stream.Decode(); };
@@ -116,6 +120,19 @@ std::vector<Ratio> RunRdBench(const Effort& effort, bool small) {
     ratios.push_back(Compare("rd decode" + at, "memcpy", copy, decode, effort));
     ratios.push_back(Compare(
         "rd decode" + at, "packed decode, 3 bits", [&] { stream.DecodePacked(); }, decode, effort));
+  }
+  return ratios;
+}
+
+std::vector<Ratio> RunThreadsBench(const Effort& effort, bool small) {
+  std::vector<Ratio> ratios;
+  for (const size_t channels : {kChannels, size_t{4096}}) {
+    Stream stream(small ? (size_t{1} << 19) / channels : 2048, channels, 1.5);
+    const std::string what = StrCat(" on 2 threads, ", channels, " channels");
+    ratios.push_back(Compare(
+        "rd encode" + what, "on 1", [&] { stream.Encode(1); }, [&] { stream.Encode(2); }, effort));
+    ratios.push_back(Compare(
+        "rd decode" + what, "on 1", [&] { stream.Decode(1); }, [&] { stream.Decode(2); }, effort));
   }
   return ratios;
 }

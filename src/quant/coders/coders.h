@@ -43,7 +43,7 @@ std::unique_ptr<StatelessCoder> MakeGroupCoder(DType wire_dtype, uint32_t group_
 // tahquant: tiles of 32 channels of a token; only activations have tokens of fewer bits.
 std::unique_ptr<StatelessCoder> MakeTahquantCoder(DType wire_dtype, TensorKind kind);
 // gradient.method: rd, at `rate` bits an element.
-std::unique_ptr<Coder> MakeRdCoder(double rate);
+std::unique_ptr<Coder> MakeRdCoder(double rate, size_t threads);
 // aqsgd, amaq-delta: what a sample differs by from its last visit, written by `inner`.
 std::unique_ptr<Coder> MakeDeltaCoder(std::unique_ptr<StatelessCoder> inner,
                                       std::unique_ptr<CacheStorage> storage, uint64_t cache_bytes);

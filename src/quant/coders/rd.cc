@@ -29,7 +29,7 @@ std::vector<float> ValuesOf(const MatrixView& x) {
 
 class RdCoder final : public Coder {
  public:
-  explicit RdCoder(double rate) : control_(ConstantRate(rate)) {}
+  RdCoder(double rate, size_t threads) : threads_(threads), control_(ConstantRate(rate)) {}
 
   CodedMatrix Encode(const MatrixView& x, const MessageContext& context,
                      std::span<float> decoded) override {
@@ -65,7 +65,7 @@ class RdCoder final : public Coder {
     if (raw_dtype) return DecodeRaw(sections, *raw_dtype, num_rows, channels, out);
     RdModel& model = ModelOf(channels);
     AMAQ_CHECK(out.size() == static_cast<size_t>(num_rows) * model.channels());
-    RdCounts counts = RdDecode(sections, model, out);
+    RdCounts counts = RdDecode(sections, model, out, nullptr, threads_);
     if (context.samples) model.Add(context.samples->place, std::move(counts));
   }
 
@@ -117,6 +117,7 @@ class RdCoder final : public Coder {
     options.rounding = context.rounding;
     options.rounding_key = context.rounding_key;
     options.row_ids = context.rows.row_ids;
+    options.threads = threads_;
     if (!control_.index() && !values.empty()) {
       const double bits = control_.target_bits() * static_cast<double>(elements);
       control_.Start(RdSolveIndex(values, options, *model_, bits));
@@ -125,12 +126,15 @@ class RdCoder final : public Coder {
     return options;
   }
 
+  const size_t threads_;
   RdRateControl control_;
   std::optional<RdModel> model_;
 };
 
 }  // namespace
 
-std::unique_ptr<Coder> MakeRdCoder(double rate) { return std::make_unique<RdCoder>(rate); }
+std::unique_ptr<Coder> MakeRdCoder(double rate, size_t threads) {
+  return std::make_unique<RdCoder>(rate, threads);
+}
 
 }  // namespace amaq::quant

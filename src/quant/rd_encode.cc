@@ -12,6 +12,7 @@
 #include "core/rng.h"
 #include "quant/codec.h"
 #include "quant/rd.h"
+#include "quant/rd_arithmetic.h"
 #include "quant/rd_bits.h"
 #include "quant/rd_blocks.h"
 #include "quant/rd_format.h"
@@ -35,26 +36,11 @@ void CheckShape(std::span<const float> y, const RdOptions& options, const RdMode
   }
 }
 
-// floor(t + u), t within kRdLargest.
-int32_t RoundStochastic(float t, uint32_t word) {
-  auto floor_t = static_cast<int32_t>(t);
-  if (static_cast<float>(floor_t) > t) --floor_t;
-  const float fraction = t - static_cast<float>(floor_t);  // exact but for tiny negative t
-  const auto threshold = static_cast<uint32_t>(fraction * 0x1p24f);
-  return floor_t + ((word >> 8) < threshold ? 1 : 0);
-}
-
-int32_t RoundDeadZone(float t, float offset) {
-  const auto magnitude = static_cast<int32_t>((t < 0 ? -t : t) + offset);
-  return t < 0 ? -magnitude : magnitude;
-}
-
 // Of some rows of y; false: a magnitude is too large.
 bool QuantizeRows(std::span<const float> y, const RdOptions& options, size_t channels, RdRows rows,
                   std::span<int32_t> q) {
   const float inverse = 1.0f / options.step.value();
   const float offset = 0.5f - options.dead_zone;
-  constexpr auto kLargest = static_cast<float>(kRdLargest - 1);
   bool is_codable = true;
   for (size_t row = rows.first; row < rows.first + rows.count; ++row) {
     const uint64_t id = options.row_ids.empty() ? row : options.row_ids[row];
@@ -66,29 +52,17 @@ bool QuantizeRows(std::span<const float> y, const RdOptions& options, size_t cha
                                     "; only finite values can be coded"));
       }
       const float t = value * inverse;
-      if (!(t <= kLargest && t >= -kLargest)) [[unlikely]] {
+      if (!RdFits(t)) [[unlikely]] {
         is_codable = false;
       } else if (options.rounding == Rounding::kNearestEven) {
-        q[row * channels + c] = RoundDeadZone(t, offset);
+        q[row * channels + c] = RdRoundDeadZone(t, offset);
       } else {
         q[row * channels + c] =
-            RoundStochastic(t, PhiloxWord(options.rounding_key, id * channels + c));
+            RdRoundStochastic(t, PhiloxWord(options.rounding_key, id * channels + c));
       }
     }
   }
   return is_codable;
-}
-
-// nullopt: a magnitude is too large.
-std::optional<std::vector<int32_t>> Quantize(std::span<const float> y, const RdOptions& options,
-                                             size_t channels, size_t threads) {
-  std::vector<int32_t> q(y.size());
-  std::atomic<bool> is_codable = true;
-  RdForRows(y.size() / channels, channels, threads, [&](RdRows rows) {
-    if (!QuantizeRows(y, options, channels, rows, q)) is_codable = false;
-  });
-  if (!is_codable) return std::nullopt;
-  return q;
 }
 
 // Kinds of rows -----------------------------------------------------------------------------------
@@ -134,17 +108,13 @@ std::vector<uint16_t> KindsOf(std::span<const float> y, const RdOptions& options
 
 // Classes -----------------------------------------------------------------------------------------
 
-uint32_t EscapeBits(int32_t q) {
-  const auto magnitude = static_cast<uint32_t>(q < 0 ? -q : q);
-  return magnitude < 64 ? 8u : magnitude < 8192 ? 16u : 24u;
-}
-
 // What q costs in each class of rows, in 1/256 bit.
 using RowCosts = std::array<uint32_t, kRdRowClasses>;
 
 class Costs {
  public:
-  explicit Costs(const SymbolTables& tables) : tables_(tables), near_(kRdBases * kNear) {
+  explicit Costs(const SymbolTables& tables)
+      : of_symbols_(RdSymbolCosts(tables)), near_(kRdBases * kNear) {
     for (size_t base = 0; base < kRdBases; ++base) {
       for (int32_t q = 0; q < kNear; ++q) {
         near_[base * kNear + static_cast<size_t>(q)] = Compute(base, q);
@@ -152,7 +122,7 @@ class Costs {
     }
   }
   RowCosts Of(size_t base, int32_t q) const {
-    const int32_t magnitude = q < 0 ? -q : q;
+    const int32_t magnitude = RdMagnitude(q);
     if (magnitude < kNear) return near_[base * kNear + static_cast<size_t>(magnitude)];
     return Compute(base, q);
   }
@@ -164,19 +134,12 @@ class Costs {
     RowCosts costs;
     for (size_t r = 0; r < kRdRowClasses; ++r) {
       const size_t table = base + kRdRowStride * r;
-      const RdTableShape& shape = RdShapeOf(table);
-      const uint8_t symbol = shape.SymbolOf(q);
-      const uint32_t extra = symbol == shape.escape() ? EscapeBits(q) : shape.low_bits;
-      costs[r] = CostOf(tables_.slices(table)[symbol].frequency) + 256 * extra;
+      costs[r] = RdCostOf(RdShapeOf(table), of_symbols_.data() + (table << 8), q);
     }
     return costs;
   }
-  static uint32_t CostOf(uint16_t frequency) {
-    return static_cast<uint32_t>(
-        std::lround(256 * (kFrequencyBits - std::log2(static_cast<double>(frequency)))));
-  }
 
-  const SymbolTables& tables_;
+  const std::vector<uint32_t> of_symbols_;
   std::vector<RowCosts> near_;
 };
 
@@ -275,7 +238,7 @@ CentroidSums SumForCentroids(std::span<const float> y, std::span<const int32_t> 
     for (size_t c = 0; c < channels; ++c) {
       const size_t i = row * channels + c;
       if (q[i] == 0) continue;
-      const int32_t magnitude = q[i] < 0 ? -q[i] : q[i];
+      const int32_t magnitude = RdMagnitude(q[i]);
       const size_t group = RdCentroidGroup(classes.Table(row, c));
       CentroidSum& sum = sums[group][magnitude > 1 ? 1 : 0];
       sum.total += std::fabs(static_cast<double>(y[i])) / static_cast<double>(step) - magnitude;
@@ -322,6 +285,17 @@ void AppendKinds(std::span<const uint16_t> kinds, Bytes* out) {
 
 }  // namespace
 
+std::optional<std::vector<int32_t>> RdQuantize(std::span<const float> y, const RdOptions& options,
+                                               size_t channels, size_t threads) {
+  std::vector<int32_t> q(y.size());
+  std::atomic<bool> is_codable = true;
+  RdForRows(y.size() / channels, channels, threads, [&](RdRows rows) {
+    if (!QuantizeRows(y, options, channels, rows, q)) is_codable = false;
+  });
+  if (!is_codable) return std::nullopt;
+  return q;
+}
+
 std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& options,
                                   const RdModel& model, std::span<float> decoded) {
   CheckShape(y, options, model);
@@ -335,7 +309,7 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
     RdAddExpectations(model.memory(), kinds, -1, rest, threads);
     y = rest;
   }
-  const std::optional<std::vector<int32_t>> q = Quantize(y, options, model.channels(), threads);
+  const std::optional<std::vector<int32_t>> q = RdQuantize(y, options, model.channels(), threads);
   if (!q) return std::nullopt;
   const Choice choice = ChooseClasses(*q, options.step.index, model, threads);
   RdEncoded coded;
@@ -382,7 +356,7 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
 double RdEstimateBits(std::span<const float> y, const RdOptions& options, const RdModel& model) {
   CheckShape(y, options, model);
   const size_t threads = RdThreads(options.threads, y.size());
-  const std::optional<std::vector<int32_t>> q = Quantize(y, options, model.channels(), threads);
+  const std::optional<std::vector<int32_t>> q = RdQuantize(y, options, model.channels(), threads);
   if (!q) return std::numeric_limits<double>::infinity();
   const Choice choice = ChooseClasses(*q, options.step.index, model, threads);
   constexpr double kHeadBytes = 11;

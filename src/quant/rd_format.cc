@@ -1,7 +1,9 @@
 #include "quant/rd_format.h"
 
-#include <array>
+#include <cmath>
+#include <utility>
 
+#include "quant/rd_arithmetic.h"
 #include "quant/rd_memory.h"
 
 namespace amaq::quant {
@@ -19,7 +21,7 @@ void CountRows(std::span<const int32_t> q, const RdClasses& classes, RdRows rows
       const int32_t value = q[row * channels + c];
       const size_t table = classes.Table(row, c);
       ++counts->symbols[offsets[table] + RdCountBin(shapes[table].SymbolOf(value))];
-      counts->channel_sums[c] += static_cast<uint64_t>(value < 0 ? -value : value);
+      counts->channel_sums[c] += static_cast<uint64_t>(RdMagnitude(value));
     }
   }
 }
@@ -57,7 +59,7 @@ std::vector<uint64_t> RdChannelSums(std::span<const int32_t> q, size_t channels,
     for (size_t row = rows.first; row < rows.first + rows.count; ++row) {
       for (size_t c = 0; c < channels; ++c) {
         const int32_t value = q[row * channels + c];
-        sums[i][c] += static_cast<uint64_t>(value < 0 ? -value : value);
+        sums[i][c] += static_cast<uint64_t>(RdMagnitude(value));
       }
     }
   });
@@ -65,10 +67,21 @@ std::vector<uint64_t> RdChannelSums(std::span<const int32_t> q, size_t channels,
   return std::move(sums[0]);
 }
 
-void RdDequantize(std::span<const int32_t> q, const RdClasses& classes,
-                  const RdCentroids& centroids, float step, std::span<float> out, size_t threads) {
-  const size_t channels = classes.bases.size();
-  // By table: what is added to 0, 1 and more.
+std::vector<uint32_t> RdSymbolCosts(const SymbolTables& tables) {
+  std::vector<uint32_t> costs(kRdTables << 8);
+  for (size_t t = 0; t < kRdTables; ++t) {
+    const RdTableShape& shape = RdShapeOf(t);
+    for (uint32_t s = 0; s < shape.num_symbols(); ++s) {
+      const double frequency = tables.slices(t)[s].frequency;
+      const auto cost =
+          static_cast<uint32_t>(std::lround(256 * (kFrequencyBits - std::log2(frequency))));
+      costs[(t << 8) + s] = cost + (s == shape.escape() ? 0 : 256 * shape.low_bits);
+    }
+  }
+  return costs;
+}
+
+std::array<std::array<float, 3>, kRdTables> RdShiftsOf(const RdCentroids& centroids) {
   std::array<std::array<float, 3>, kRdTables> shifts{};
   for (size_t t = 0; t < kRdTables; ++t) {
     for (size_t i = 0; i < 2; ++i) {
@@ -76,16 +89,18 @@ void RdDequantize(std::span<const int32_t> q, const RdClasses& classes,
       shifts[t][i + 1] = sixteenths * 0x1p-8f;
     }
   }
+  return shifts;
+}
+
+void RdDequantize(std::span<const int32_t> q, const RdClasses& classes,
+                  const RdCentroids& centroids, float step, std::span<float> out, size_t threads) {
+  const size_t channels = classes.bases.size();
+  const auto shifts = RdShiftsOf(centroids);
   RdForRows(classes.row_classes.size(), channels, threads, [&](RdRows rows) {
     for (size_t row = rows.first; row < rows.first + rows.count; ++row) {
       for (size_t c = 0; c < channels; ++c) {
-        const int32_t value = q[row * channels + c];
-        const int32_t magnitude = value < 0 ? -value : value;
-        const auto& shift = shifts[classes.Table(row, c)];
-        const float shifted =
-            static_cast<float>(magnitude) + shift[static_cast<size_t>(std::min(magnitude, 2))];
-        const float scaled = shifted * step;
-        out[row * channels + c] = value < 0 ? -scaled : scaled;
+        const size_t i = row * channels + c;
+        out[i] = RdValueOf(q[i], shifts[classes.Table(row, c)].data(), step);
       }
     }
   });

@@ -5,9 +5,11 @@
 // most so many; the results are the same on any number. Source: docs/formats/rd.md.
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "core/section.h"
 #include "quant/kernels.h"
 #include "quant/rans_kernels.h"
+#include "quant/rd.h"
 #include "quant/rd_model.h"
 
 namespace amaq::quant {
@@ -87,6 +90,10 @@ struct RdClasses {
 std::vector<uint8_t> RdRowTables(const RdClasses& classes);
 std::vector<uint8_t> RdTablesOf(const RdClasses& classes);
 
+// q of y [R, H]; nullopt: a magnitude is too large. Errors: NonFiniteError.
+std::optional<std::vector<int32_t>> RdQuantize(std::span<const float> y, const RdOptions& options,
+                                               size_t channels, size_t threads = 1);
+
 // q [R, H] and its message's step index and classes, as both ends count them. centroids are left
 // to the caller.
 RdCounts RdCountsOf(std::span<const int32_t> q, const RdClasses& classes, int32_t index,
@@ -94,6 +101,13 @@ RdCounts RdCountsOf(std::span<const int32_t> q, const RdClasses& classes, int32_
 
 // Sums of |q| [H], as in RdCounts.
 std::vector<uint64_t> RdChannelSums(std::span<const int32_t> q, size_t channels, size_t threads);
+
+// What each symbol of each table costs with its low bits, in 1/256 bit [kRdTables][256]; an escape,
+// without its own bits. 0 where a table has no such symbol.
+std::vector<uint32_t> RdSymbolCosts(const SymbolTables& tables);
+
+// By table, what is added to magnitudes 0, 1 and above: centroid / 256.
+std::array<std::array<float, 3>, kRdTables> RdShiftsOf(const RdCentroids& centroids);
 
 // y_hat of q, in fp32: sgn(q) * ((|q| + centroid / 256) * step), without what is known of kinds.
 void RdDequantize(std::span<const int32_t> q, const RdClasses& classes,

@@ -11,6 +11,8 @@
 #include <span>
 #include <vector>
 
+#include "core/host_device.h"
+
 namespace amaq::quant {
 
 inline constexpr size_t kRdTables = 80;      // mean magnitudes 2^-8 to 2^11.75
@@ -41,11 +43,13 @@ struct RdTableShape {
   uint32_t low_bits = 0;
   int32_t largest = 0;
 
-  uint32_t half() const { return (1u << low_bits) >> 1; }
-  uint32_t num_symbols() const { return 2 * static_cast<uint32_t>(largest) + 2; }
-  uint8_t escape() const { return static_cast<uint8_t>(2 * largest + 1); }
-  int32_t Bin(int32_t q) const { return (q + static_cast<int32_t>(half())) >> low_bits; }
-  uint8_t SymbolOf(int32_t q) const {
+  AMAQ_HOST_DEVICE uint32_t half() const { return (1u << low_bits) >> 1; }
+  AMAQ_HOST_DEVICE uint32_t num_symbols() const { return 2 * static_cast<uint32_t>(largest) + 2; }
+  AMAQ_HOST_DEVICE uint8_t escape() const { return static_cast<uint8_t>(2 * largest + 1); }
+  AMAQ_HOST_DEVICE int32_t Bin(int32_t q) const {
+    return (q + static_cast<int32_t>(half())) >> low_bits;
+  }
+  AMAQ_HOST_DEVICE uint8_t SymbolOf(int32_t q) const {
     const int32_t hi = Bin(q);
     if (hi > largest || -hi > largest) return escape();
     return static_cast<uint8_t>(hi > 0 ? 2 * hi - 1 : -2 * hi);
@@ -62,7 +66,7 @@ inline const RdTableShape& RdShapeOf(size_t table) { return RdShapes()[table]; }
 // Counts of a table are by magnitude of hi, 0...largest, and the escape's. All tables' lie one
 // behind the other; these are their places, kRdTables + 1 of them.
 std::span<const uint32_t> RdCountOffsets();
-inline size_t RdCountBin(uint8_t symbol) {
+AMAQ_HOST_DEVICE inline size_t RdCountBin(uint8_t symbol) {
   return (size_t{symbol} + 1) / 2;  // the escape: largest + 1
 }
 

@@ -43,6 +43,19 @@ AMAQ_HOST_DEVICE inline void AtomicMin(uint64_t* target, uint64_t value) {
 #endif
 }
 
+template <typename T>
+AMAQ_HOST_DEVICE inline void AtomicAdd(T* target, T value) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(T) == sizeof(unsigned long long)) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(target), value);
+  } else {
+    atomicAdd(target, value);
+  }
+#else
+  *target += value;
+#endif
+}
+
 // Both addresses are multiples of 4: a GPU stops at others, so the host does, too.
 AMAQ_HOST_DEVICE inline void CopyWord(uint8_t* to, const uint8_t* from) {
 #if !defined(__CUDA_ARCH__)

@@ -89,4 +89,22 @@ void LaunchDecode(const uint8_t* codes, const Layout& layout, const ChannelRange
   RunDecode(grid, codes, layout, ranges, coded, channels, out);
 }
 
+void LaunchRdQuantize(const Input& y, const RdRounding& rounding, const uint8_t* bases,
+                      const RdFamily& family, const RdQuantized& out, void* stream) {
+  DeviceGrid grid = GridOn(stream);
+  RunRdQuantize(grid, y, rounding, bases, family, out);
+}
+
+void LaunchRdCount(const RdIntegers& q, const RdRowClasses& classes, const RdFamily& family,
+                   uint8_t* symbols, uint32_t* counts, void* stream) {
+  DeviceGrid grid = GridOn(stream);
+  RunRdCount(grid, q, classes, family, symbols, counts);
+}
+
+void LaunchRdDequantize(const RdIntegers& q, const RdRowClasses& classes, const float* shifts,
+                        float step, float* out, void* stream) {
+  DeviceGrid grid = GridOn(stream);
+  RunRdDequantize(grid, q, classes, shifts, step, out);
+}
+
 }  // namespace amaq::quant::cuda

@@ -2,18 +2,20 @@
 #define AMAQ_QUANT_CUDA_KERNELS_H_
 
 // The codec of one tensor on a GPU: the ranges, codes and values of quant::Encode and
-// quant::Decode, bit for bit. Every pointer is device memory of the caller, aligned to its element;
-// `stream` is a cudaStream_t (nullptr: the default stream). A launch returns before the GPU is
-// done. Sink rows and sections stay with the caller: rows that are not listed are neither read nor
-// written, and ranges become bytes by WriteRanges / ParseRanges on the host.
-// Thread-safety: pure functions. Errors: kUnimplemented where the build has no CUDA (no_cuda.cc);
-// kInvalidArgument for a dtype, a size or a range mode that is not coded here; kInternal when CUDA
-// refuses the launch. Source: docs/formats/octet.md (our choice), docs/adr/0011.
+// quant::Decode, and below the integers, counts and values of quant::RdEncode and quant::RdDecode,
+// bit for bit. Every pointer is device memory of the caller, aligned to its element; `stream` is a
+// cudaStream_t (nullptr: the default stream). A launch returns before the GPU is done. Sink rows
+// and sections stay with the caller: rows that are not listed are neither read nor written, and
+// ranges become bytes by WriteRanges / ParseRanges on the host. Thread-safety: pure functions.
+// Errors: kUnimplemented where the build has no CUDA (no_cuda.cc); kInvalidArgument for a dtype, a
+// size or a range mode that is not coded here; kInternal when CUDA refuses the launch. Source:
+// docs/formats/octet.md, docs/formats/rd.md (our choice), docs/adr/0011.
 
 #include <cstdint>
 
 #include "core/dtype.h"
 #include "quant/config.h"
+#include "quant/rd_tables.h"
 #include "quant/uniform.h"
 
 namespace amaq::quant::cuda {
@@ -70,6 +72,57 @@ void LaunchEncode(const Input& x, const Layout& layout, const ChannelRange* rang
 // checked its size.
 void LaunchDecode(const uint8_t* codes, const Layout& layout, const ChannelRange* ranges,
                   const CodedRows& coded, uint32_t channels, float* out, void* stream);
+
+// The rate-distortion coder (quant/rd.h): LaunchRdQuantize, on the host the choice of classes,
+// LaunchRdCount, on the host the blocks of symbols and the rest of the bytes; back:
+// LaunchRdDequantize. Kinds of rows and escapes stay with the caller.
+
+// Copies of RdShapes(), RdCountOffsets() and RdSymbolCosts() (quant/rd_format.h).
+struct RdFamily {
+  const RdTableShape* shapes = nullptr;     // [kRdTables]
+  const uint32_t* count_offsets = nullptr;  // [kRdTables + 1]
+  const uint32_t* symbol_costs = nullptr;   // [kRdTables][256]; LaunchRdQuantize only
+};
+// As in quant::RdOptions.
+struct RdRounding {
+  Rounding rounding = Rounding::kNearestEven;
+  float inverse_step = 1;  // 1.0f / RdStep::value()
+  float offset = 0.35f;    // 0.5f less the dead zone
+  uint64_t key = 0;
+};
+// A message with anything but kNone in it must not be made: row << 32 | channel of the first such
+// value, row by row.
+struct RdStatus {
+  uint64_t non_finite = kNone;
+  uint64_t too_large = kNone;
+};
+struct RdQuantized {
+  int32_t* q = nullptr;              // [R, H]; 0 for what cannot be coded
+  uint64_t* channel_sums = nullptr;  // [H], of |q|
+  uint64_t* row_costs = nullptr;     // [R, kRdRowClasses] in 1/256 bit: what each class would cost
+  RdStatus* status = nullptr;
+};
+struct RdIntegers {
+  const int32_t* values = nullptr;  // [rows, channels]
+  uint32_t rows = 0;
+  uint32_t channels = 0;
+};
+struct RdRowClasses {
+  const uint8_t* bases = nullptr;    // [H], below kRdBases (not checked here)
+  const uint8_t* of_rows = nullptr;  // [R], below kRdRowClasses (not checked here)
+};
+
+// Writes `out`; reads y, fp32 and without a list of rows, once. bases [H]: as in RdRowClasses.
+void LaunchRdQuantize(const Input& y, const RdRounding& rounding, const uint8_t* bases,
+                      const RdFamily& family, const RdQuantized& out, void* stream);
+
+// Writes symbols [R, H] and counts [RdCountOffsets()[kRdTables]], as in RdCounts.
+void LaunchRdCount(const RdIntegers& q, const RdRowClasses& classes, const RdFamily& family,
+                   uint8_t* symbols, uint32_t* counts, void* stream);
+
+// Writes out [R, H]. shifts: a copy of RdShiftsOf(centroids), [kRdTables][3].
+void LaunchRdDequantize(const RdIntegers& q, const RdRowClasses& classes, const float* shifts,
+                        float step, float* out, void* stream);
 
 }  // namespace amaq::quant::cuda
 

@@ -30,4 +30,19 @@ void LaunchDecode(const uint8_t*, const Layout&, const ChannelRange*, const Code
   ThrowNoCuda("LaunchDecode");
 }
 
+void LaunchRdQuantize(const Input&, const RdRounding&, const uint8_t*, const RdFamily&,
+                      const RdQuantized&, void*) {
+  ThrowNoCuda("LaunchRdQuantize");
+}
+
+void LaunchRdCount(const RdIntegers&, const RdRowClasses&, const RdFamily&, uint8_t*, uint32_t*,
+                   void*) {
+  ThrowNoCuda("LaunchRdCount");
+}
+
+void LaunchRdDequantize(const RdIntegers&, const RdRowClasses&, const float*, float, float*,
+                        void*) {
+  ThrowNoCuda("LaunchRdDequantize");
+}
+
 }  // namespace amaq::quant::cuda

@@ -11,6 +11,8 @@
 #include "core/error.h"
 #include "quant/cuda/code_bodies.h"
 #include "quant/cuda/range_bodies.h"
+#include "quant/cuda/rd_bodies.h"
+#include "quant/cuda/rd_quantize_bodies.h"
 
 namespace amaq::quant::cuda {
 
@@ -99,6 +101,40 @@ void RunDecode(Grid& grid, const uint8_t* codes, const Layout& layout, const Cha
                const CodedRows& coded, uint32_t channels, float* out) {
   CheckSize(channels, coded.count);
   RunBody<DecodeCodes>(grid, {codes, layout, ranges, coded, channels, out});
+}
+
+template <typename Grid>
+void RunRdQuantize(Grid& grid, const Input& y, const RdRounding& rounding, const uint8_t* bases,
+                   const RdFamily& family, const RdQuantized& out) {
+  CheckSize(y.channels, y.coded.count);
+  if (y.dtype != DType::kF32 || y.coded.rows != nullptr) {
+    Throw(Code::kInvalidArgument,
+          "the CUDA kernels of the rate-distortion coder take all rows as fp32, got ",
+          y.coded.rows != nullptr ? "a list of rows of " : "", DTypeName(y.dtype));
+  }
+  RunBody<RdClear>(grid, {out, y.coded.count, y.channels});
+  if (rounding.rounding == Rounding::kStochastic) {
+    RunBody<RdQuantizeRows<Rounding::kStochastic>>(grid, {y, rounding, bases, family, out});
+  } else {
+    RunBody<RdQuantizeRows<Rounding::kNearestEven>>(grid, {y, rounding, bases, family, out});
+  }
+}
+
+template <typename Grid>
+void RunRdCount(Grid& grid, const RdIntegers& q, const RdRowClasses& classes,
+                const RdFamily& family, uint8_t* symbols, uint32_t* counts) {
+  CheckSize(q.channels, q.rows);
+  const uint32_t bins = RdCountOffsets()[kRdTables];
+  AMAQ_CHECK(bins <= kRdCountBins);
+  RunBody<RdClearCounts>(grid, {counts, bins});
+  RunBody<RdCountSymbols>(grid, {q, classes, family, bins, symbols, counts});
+}
+
+template <typename Grid>
+void RunRdDequantize(Grid& grid, const RdIntegers& q, const RdRowClasses& classes,
+                     const float* shifts, float step, float* out) {
+  CheckSize(q.channels, q.rows);
+  RunBody<RdDequantizeRows>(grid, {q, classes, shifts, step, out});
 }
 
 inline uint64_t WorkspaceBytes(uint32_t coded_rows, uint32_t channels) {

@@ -12,6 +12,7 @@
 
 #include "core/check.h"
 #include "tests/quant/cuda/parity.h"
+#include "tests/quant/cuda/rd_parity.h"
 
 namespace amaq::quant::cuda {
 namespace {
@@ -111,6 +112,48 @@ class GpuRunner : public Runner {
   }
 };
 
+class GpuRdRunner : public RdRunner {
+ public:
+  RdResult Run(const RdSample& sample, const std::vector<uint32_t>& symbol_costs) override {
+    const auto [rows, channels] = std::pair(sample.shape.rows, sample.shape.channels);
+    const auto shifts_of = RdShiftsOf(sample.centroids);
+    const std::vector<RdTableShape> all_shapes(RdShapes().begin(), RdShapes().end());
+    const std::vector<uint32_t> all_offsets(RdCountOffsets().begin(), RdCountOffsets().end());
+    const DeviceMemory y(sample.y), ids(sample.ids), bases(sample.classes.bases);
+    const DeviceMemory of_rows(sample.classes.row_classes), shapes(all_shapes);
+    const DeviceMemory offsets(all_offsets), costs(symbol_costs);
+    const DeviceMemory shifts(
+        std::vector<float>(shifts_of[0].data(), shifts_of[0].data() + 3 * kRdTables));
+    // What is not written shows.
+    const DeviceMemory q(std::vector<int32_t>(sample.y.size(), -777));
+    const DeviceMemory sums(std::vector<uint64_t>(channels, 777));
+    const DeviceMemory row_costs(std::vector<uint64_t>(size_t{rows} * kRdRowClasses, 777));
+    const DeviceMemory status(std::vector<RdStatus>(1));
+    const DeviceMemory symbols(std::vector<uint8_t>(sample.y.size(), 77));
+    const DeviceMemory counts(std::vector<uint32_t>(all_offsets.back(), 777));
+    const DeviceMemory values(std::vector<float>(sample.y.size(), kUntouched));
+    const RdFamily family = {shapes.as<RdTableShape>(), offsets.as<uint32_t>(),
+                             costs.as<uint32_t>()};
+    const RdRowClasses classes = {bases.as<uint8_t>(), of_rows.as<uint8_t>()};
+    const Input input = {y.as<void>(),
+                         DType::kF32,
+                         channels,
+                         {nullptr, rows, sample.ids.empty() ? nullptr : ids.as<uint32_t>()}};
+    LaunchRdQuantize(
+        input, sample.rounding(), bases.as<uint8_t>(), family,
+        {q.as<int32_t>(), sums.as<uint64_t>(), row_costs.as<uint64_t>(), status.as<RdStatus>()},
+        nullptr);
+    const RdIntegers integers = {q.as<int32_t>(), rows, channels};
+    LaunchRdCount(integers, classes, family, symbols.as<uint8_t>(), counts.as<uint32_t>(), nullptr);
+    LaunchRdDequantize(integers, classes, shifts.as<float>(), sample.options.step.value(),
+                       values.as<float>(), nullptr);
+    Require(cudaDeviceSynchronize());
+    return {q.Read<int32_t>(),          sums.Read<uint64_t>(),   row_costs.Read<uint64_t>(),
+            status.Read<RdStatus>()[0], symbols.Read<uint8_t>(), counts.Read<uint32_t>(),
+            values.Read<float>()};
+  }
+};
+
 // Empty when a GPU can be used.
 std::string WhyNoGpu() {
   int count = 0;
@@ -156,6 +199,16 @@ TEST(GpuTest, AValueThatIsNotFiniteIsNamedAndNothingIsCoded) {
 
   EXPECT_EQ(coded.status.non_finite, uint64_t{299} << 32 | 66);
   EXPECT_THAT(coded.codes, ::testing::Each(0xee));
+}
+
+TEST(GpuTest, GivesTheIntegersCountsAndValuesOfTheRateDistortionCoder) {
+  SKIP_WITHOUT_GPU();
+  GpuRdRunner runner;
+  uint64_t seed = 0;
+
+  for (const RdCase& shape : RdParityCases()) {
+    ASSERT_EQ(RdDifference(&runner, MakeRdSample(shape, ++seed)), "") << shape;
+  }
 }
 
 // Median seconds of one launch.

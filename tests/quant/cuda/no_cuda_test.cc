@@ -18,6 +18,12 @@ TEST(NoCudaTest, EveryLaunchIsRefusedByName) {
                Code::kUnimplemented, "AMAQ_WITH_CUDA");
   EXPECT_ERROR(LaunchDecode(nullptr, {}, nullptr, {}, 1, nullptr, nullptr), Code::kUnimplemented,
                "LaunchDecode");
+  EXPECT_ERROR(LaunchRdQuantize({}, {}, nullptr, {}, {}, nullptr), Code::kUnimplemented,
+               "LaunchRdQuantize");
+  EXPECT_ERROR(LaunchRdCount({}, {}, {}, nullptr, nullptr, nullptr), Code::kUnimplemented,
+               "LaunchRdCount");
+  EXPECT_ERROR(LaunchRdDequantize({}, {}, nullptr, 1, nullptr, nullptr), Code::kUnimplemented,
+               "LaunchRdDequantize");
 }
 
 }  // namespace

@@ -1,6 +1,14 @@
 #include "config/party.h"
 
 namespace amaq::config {
+namespace {
+
+bool IsFromFlag(const Provenance& provenance, std::string_view key) {
+  const auto found = provenance.find(key);
+  return found != provenance.end() && found->second.starts_with("--");
+}
+
+}  // namespace
 
 // What docs/quality.md found best at every budget; the next is checked against in validate.cc.
 QuantConfig WithBudget(QuantConfig quant) {
@@ -15,8 +23,11 @@ void ApplyBudget(ClientConfig* config, const Provenance& provenance) {
   QuantConfig& quant = config->quant;
   if (quant.budget_bits == 0) return;
   const QuantConfig chosen = WithBudget(quant);
-  const auto choose = [&provenance](std::string_view key, auto* value, const auto& choice) {
-    if (!provenance.contains(key)) *value = choice;
+  const bool is_budget_from_flag = IsFromFlag(provenance, "quant.budget_bits");
+  const auto choose = [&](std::string_view key, auto* value, const auto& choice) {
+    const bool is_open = !provenance.contains(key);
+    const bool gives_way = is_budget_from_flag && !IsFromFlag(provenance, key);
+    if (is_open || gives_way) *value = choice;
   };
   choose("quant.method", &quant.method, chosen.method);
   choose("quant.target_bits", &quant.target_bits, chosen.target_bits);

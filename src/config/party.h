@@ -51,8 +51,8 @@ class Party {
   Provenance provenance_;
 };
 
-// quant.budget_bits: what it decides, and that for what a file or flag left open. Without a budget
-// nothing changes.
+// quant.budget_bits: what it decides, and that for what was left open, or for what a file says
+// where the budget is a flag. Without a budget nothing changes.
 QuantConfig WithBudget(QuantConfig quant);
 void ApplyBudget(ClientConfig* config, const Provenance& provenance);
 inline void ApplyBudget(ServerFileConfig* /*config*/, const Provenance& /*provenance*/) {}

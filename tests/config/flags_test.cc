@@ -39,6 +39,17 @@ TEST(FlagsTest, FlagOverridesTheFile) {
   EXPECT_EQ(config.train.seed, 3u);
 }
 
+TEST(FlagsTest, ABudgetOverridesTheMethodOfTheFileNotThatOfAFlag) {
+  const std::string file = WriteConfig("quant: {method: linear, target_bits: 3}\n");
+  const ClientConfig config = ClientRun({"--budget-bits", "1.5", "--config", file});
+  EXPECT_EQ(config.quant.method, "amaq-rd");
+  EXPECT_EQ(config.quant.target_bits, 1.5);
+  const Exit exit =
+      ClientExit({"--budget-bits", "1.5", "--quant-method", "amaq", "--config", file});
+  EXPECT_EQ(exit.code, 1);
+  EXPECT_THAT(exit.err_text, HasSubstr("--quant-method: quant.method is amaq, but"));
+}
+
 TEST(FlagsTest, LastOfSeveralFlagsForOneKeyWins) {
   EXPECT_EQ(ClientRun(Minimal({"--max-steps", "1", "--set", "train.max_steps=2"})).train.max_steps,
             2u);

@@ -10,12 +10,13 @@ bool IsFromFlag(const Provenance& provenance, std::string_view key) {
 
 }  // namespace
 
-// What docs/quality.md found best at every budget; the next is checked against in validate.cc.
+// What docs/quality.md found best.
 QuantConfig WithBudget(QuantConfig quant) {
   quant.method = "amaq-rd";
-  quant.target_bits = quant.budget_bits;
   quant.schedule = "constant";
-  quant.gradient.method = "same";
+  quant.target_bits = quant.budget_bits * 4 / 3;
+  quant.gradient.method = "rd";
+  quant.gradient.target_bits = quant.budget_bits * 2 / 3;
   return quant;
 }
 
@@ -33,6 +34,7 @@ void ApplyBudget(ClientConfig* config, const Provenance& provenance) {
   choose("quant.target_bits", &quant.target_bits, chosen.target_bits);
   choose("quant.schedule", &quant.schedule, chosen.schedule);
   choose("quant.gradient.method", &quant.gradient.method, chosen.gradient.method);
+  choose("quant.gradient.target_bits", &quant.gradient.target_bits, chosen.gradient.target_bits);
 }
 
 }  // namespace amaq::config

@@ -68,7 +68,7 @@ struct RdConfig {
 struct QuantConfig {
   // none | fixed | linear | waterfill | group | aqsgd | tahquant | amaq | amaq-delta | amaq-rd
   std::string method = "amaq";
-  double budget_bits = 0;                    // above 0: decides method, target_bits, schedule
+  double budget_bits = 0;                    // above 0: decides what docs/config.md lists
   uint32_t bits = 4;                         // fixed, group, aqsgd, tahquant
   uint32_t group_size = 64;                  // group
   uint64_t cache_bytes = uint64_t{1} << 30;  // aqsgd, amaq-delta

@@ -20,11 +20,12 @@ FieldList MethodFields(QuantConfig* c) {
        .flag = "--quant-method"},
       {.key = "quant.budget_bits",
        .target = &c->budget_bits,
-       .help = "Bits a value that may cross each way, everything counted: decides method, "
-               "target_bits, schedule and gradient.method (amaq-rd at this rate from the first "
-               "step; docs/quality.md says why). 0: they are set one by one.",
+       .help = "Bits a value that may cross, everything counted, the mean of both ways: decides "
+               "method, target_bits, schedule, gradient.method and gradient.target_bits (amaq-rd "
+               "from the first step on, two thirds of the bits for activations; docs/quality.md "
+               "says why). 0: they are set one by one.",
        .min = 0,
-       .max = 8,
+       .max = 6,
        .unit = "bits",
        .flag = "--budget-bits"},
       {.key = "quant.bits",

@@ -10,7 +10,7 @@
 namespace amaq::config {
 namespace {
 
-constexpr double kLowestBudget = 0.1;  // as quant.target_bits
+constexpr double kLowestBudget = 0.1;
 
 // Says where the first of `keys` that was set stands, then the sentence.
 template <typename... Args>
@@ -89,6 +89,7 @@ void CheckBudget(const QuantConfig& q, const Provenance& provenance) {
   check("quant.target_bits", q.target_bits, chosen.target_bits);
   check("quant.schedule", q.schedule, chosen.schedule);
   check("quant.gradient.method", q.gradient.method, chosen.gradient.method);
+  check("quant.gradient.target_bits", q.gradient.target_bits, chosen.gradient.target_bits);
 }
 
 void CheckWidths(const QuantConfig& q, const Provenance& provenance) {

@@ -43,7 +43,7 @@ TEST(FlagsTest, ABudgetOverridesTheMethodOfTheFileNotThatOfAFlag) {
   const std::string file = WriteConfig("quant: {method: linear, target_bits: 3}\n");
   const ClientConfig config = ClientRun({"--budget-bits", "1.5", "--config", file});
   EXPECT_EQ(config.quant.method, "amaq-rd");
-  EXPECT_EQ(config.quant.target_bits, 1.5);
+  EXPECT_EQ(config.quant.target_bits, 2);
   const Exit exit =
       ClientExit({"--budget-bits", "1.5", "--quant-method", "amaq", "--config", file});
   EXPECT_EQ(exit.code, 1);

@@ -263,13 +263,17 @@ TEST(BudgetTest, DecidesWhatTheFileLeavesOpen) {
   WriteText(file, StrCat(kRequired, "quant: {budget_bits: 1.5, rd: {dead_zone: 0.2}}\n"));
   const ClientConfig config = LoadClientFile(file.string());
   EXPECT_EQ(config.quant.method, "amaq-rd");
-  EXPECT_EQ(config.quant.target_bits, 1.5);
+  EXPECT_EQ(config.quant.target_bits, 2);
   EXPECT_EQ(config.quant.schedule, "constant");
+  EXPECT_EQ(config.quant.gradient.method, "rd");
+  EXPECT_EQ(config.quant.gradient.target_bits, 1);
   EXPECT_EQ(config.quant.rd.dead_zone, 0.2);
 
-  // All that it decided stands in the dump, which can be fed back.
-  WriteText(file, DumpYaml(config));
-  EXPECT_EQ(LoadClientFile(file.string()), config);
+  // All that it decided stands in the dump, which can be fed back; thirds are no short numbers.
+  WriteText(file, StrCat(kRequired, "quant: {budget_bits: 1.1}\n"));
+  const ClientConfig other = LoadClientFile(file.string());
+  WriteText(file, DumpYaml(other));
+  EXPECT_EQ(LoadClientFile(file.string()), other);
 
   WriteText(file, kRequired);
   EXPECT_EQ(LoadClientFile(file.string()).quant, QuantConfig());
@@ -283,8 +287,11 @@ TEST(BudgetTest, WhatContradictsItIsRefused) {
               HasSubstr("quant.target_bits is 3, but"));
   EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 2, schedule: cosine}\n")),
               HasSubstr("quant.schedule is cosine, but"));
-  EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 2, gradient: {method: rd}}\n")),
-              HasSubstr("quant.gradient.method is rd, but"));
+  EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 2, gradient: {method: same}}\n")),
+              HasSubstr("quant.gradient.method is same, but"));
+  EXPECT_THAT(
+      LoadError(StrCat(kRequired, "quant: {budget_bits: 1.5, gradient: {target_bits: 1.5}}\n")),
+      HasSubstr("quant.gradient.target_bits is 1.5, but quant.budget_bits: 1.5 decides it (1)"));
   EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 0.05}\n")),
               HasSubstr("quant.budget_bits must be 0 or at least 0.1, got 0.05"));
 }

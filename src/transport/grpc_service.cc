@@ -176,6 +176,10 @@ ExchangeStream::Reactor* GrpcServerImpl::Exchange(Context* context) {
                               .on_done =
                                   [this](ExchangeStream* done) {
                                     reaper_.Post([this, done] {
+                                      {  // after the thread that made it has entered it
+                                        MutexLock lock(mutex_);
+                                        AMAQ_CHECK(streams_.contains(done));
+                                      }
                                       done->Join();
                                       MutexLock lock(mutex_);
                                       streams_.erase(done);

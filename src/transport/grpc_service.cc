@@ -100,7 +100,7 @@ GrpcServerImpl::GrpcServerImpl(const Options& options)
                      .pool = &pool_,
                      .chunk_bytes = options.chunk_bytes,
                      .max_adapter_bytes = options.max_adapter_bytes},
-      reaper_("reaper", 1024, [](std::exception_ptr) { AMAQ_CHECK(false); }) {
+      reaper_("reaper", 1024, [](const std::exception_ptr&) { AMAQ_CHECK(false); }) {
   Listen();
   watch_ = std::thread([this] { Watch(); });
 }

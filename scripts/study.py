@@ -305,13 +305,14 @@ def plot(name, arms, path):
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), sharey=True)
     keys = (("effective_bits_forward", "forward"), ("effective_bits_backward", "backward"))
     for axis, (key, title) in zip(axes, keys):
-        for family in sorted({family_of(a) for a in arms}):
+        for number, family in enumerate(sorted({family_of(a) for a in arms})):
             points = sorted((arm.mean(key), *mean_and_error(arm.values("eval_loss")))
                             for arm in arms.values() if family_of(arm.name) == family)
             axis.errorbar([p[0] for p in points], [p[1] for p in points],
-                          yerr=[p[2] or 0 for p in points], marker="o", capsize=2, label=family)
+                          yerr=[p[2] or 0 for p in points], marker="os^"[number // 10],
+                          capsize=2, label=family)
         axis.set_xscale("log", base=2)
-        axis.set_xticks([1, 2, 3, 4, 8, 16], labels=["1", "2", "3", "4", "8", "16"])
+        axis.set_xticks([0.5, 1, 2, 3, 4, 8, 16], labels=["0.5", "1", "2", "3", "4", "8", "16"])
         axis.set_xlabel(f"effective bits a value, {title}")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("held-out loss")

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "config/budget.h"
 #include "config/load.h"
 #include "config/party.h"
 #include "config/value.h"

@@ -51,12 +51,6 @@ class Party {
   Provenance provenance_;
 };
 
-// quant.budget_bits: what it decides, and that for what was left open, or for what a file says
-// where the budget is a flag. Without a budget nothing changes.
-QuantConfig WithBudget(QuantConfig quant);
-void ApplyBudget(ClientConfig* config, const Provenance& provenance);
-inline void ApplyBudget(ServerFileConfig* /*config*/, const Provenance& /*provenance*/) {}
-
 // Ranges of all fields, then what must hold between them; see load.h.
 void ValidateFields(const FieldList& fields, const Provenance& provenance);
 void ValidateRelations(const ClientConfig& config, const Provenance& provenance);

@@ -2,6 +2,7 @@
 #include <initializer_list>
 #include <set>
 
+#include "config/budget.h"
 #include "config/load.h"
 #include "config/party.h"
 #include "config/value.h"
@@ -78,18 +79,12 @@ void CheckBudget(const QuantConfig& q, const Provenance& provenance) {
     Refuse(provenance, {"quant.budget_bits"}, "quant.budget_bits must be 0 or at least ",
            kLowestBudget, ", got ", q.budget_bits);
   }
-  const QuantConfig chosen = WithBudget(q);
-  const auto check = [&](std::string_view key, const auto& value, const auto& choice) {
-    if (value == choice) return;
-    Refuse(provenance, {key, "quant.budget_bits"}, key, " is ", value,
-           ", but quant.budget_bits: ", q.budget_bits, " decides it (", choice,
+  ForEachDecided(&q, [&](std::string_view key, const auto* value, const auto& wanted) {
+    if (*value == wanted) return;
+    Refuse(provenance, {key, "quant.budget_bits"}, key, " is ", *value,
+           ", but quant.budget_bits: ", q.budget_bits, " decides it (", wanted,
            "): leave out one of the two");
-  };
-  check("quant.method", q.method, chosen.method);
-  check("quant.target_bits", q.target_bits, chosen.target_bits);
-  check("quant.schedule", q.schedule, chosen.schedule);
-  check("quant.gradient.method", q.gradient.method, chosen.gradient.method);
-  check("quant.gradient.target_bits", q.gradient.target_bits, chosen.gradient.target_bits);
+  });
 }
 
 void CheckWidths(const QuantConfig& q, const Provenance& provenance) {

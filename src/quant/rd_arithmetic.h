@@ -34,13 +34,15 @@ AMAQ_HOST_DEVICE inline int32_t RdRoundStochastic(float t, uint32_t word) {
   return floor_t + ((word >> 8) < threshold ? 1 : 0);
 }
 
+// Magnitudes below this cost the same with both signs, so that their costs can be kept ready.
+inline constexpr int32_t kRdNear = 16;
+
 // What q costs in a table of this shape, in 1/256 bit: `symbol_costs` [256] are those of its
-// symbols (RdSymbolCosts); small integers cost the same with both signs.
+// symbols (RdSymbolCosts).
 AMAQ_HOST_DEVICE inline uint32_t RdCostOf(const RdTableShape& shape, const uint32_t* symbol_costs,
                                           int32_t q) {
-  constexpr int32_t kNear = 16;
   const int32_t magnitude = RdMagnitude(q);
-  const uint8_t symbol = shape.SymbolOf(magnitude < kNear ? magnitude : q);
+  const uint8_t symbol = shape.SymbolOf(magnitude < kRdNear ? magnitude : q);
   if (symbol != shape.escape()) return symbol_costs[symbol];
   return symbol_costs[symbol] + (magnitude < 64 ? 8u : magnitude < 8192 ? 16u : 24u) * 256;
 }

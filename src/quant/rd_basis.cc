@@ -46,13 +46,13 @@ void CheckRdBasis(const RdMeans& means, const RdReflectors& reflectors) {
   }
   size_t next = 0;
   for (size_t k = 0; k < count; ++k) {
-    const int weight = reflectors.weights[k];
+    const int8_t weight = reflectors.weights[k];
     if (weight < -kLargestBasisWeight || weight > kLargestBasisWeight) {
-      Throw(Code::kDataLoss, "weight ", weight, " of reflector ", k, " of the basis is not in [-",
-            kLargestBasisWeight, ", ", kLargestBasisWeight, "]");
+      Throw(Code::kDataLoss, "weight ", int{weight}, " of reflector ", k,
+            " of the basis is not in [-", kLargestBasisWeight, ", ", kLargestBasisWeight, "]");
     }
     // A unit vector's are within 1, and rounding adds at most a step.
-    const double limit = 1 + RdBasisWeight(reflectors.weights[k]);
+    const double limit = 1 + RdBasisWeight(weight);
     for (const size_t end = next + channels - 1 - k; next < end; ++next) {
       if (std::fabs(reflectors.coefficients[next]) <= limit) continue;
       Throw(Code::kDataLoss, "coefficient ", reflectors.coefficients[next], " of reflector ", k,

@@ -74,8 +74,10 @@ std::vector<float> NoiseOf(std::span<const float> y, const RdStep& step, const R
   const size_t channels = model.channels();
   std::vector<float> noise(channels);
   if (model.generation() == 0) {
-    const auto rows = static_cast<float>(y.size() / channels);
-    for (size_t i = 0; i < y.size(); ++i) noise[i % channels] += y[i] * y[i] / (4 * rows);
+    const size_t rows = y.size() / channels;
+    for (size_t i = 0; i < y.size(); ++i) {
+      noise[i % channels] += y[i] * y[i] / static_cast<float>(4 * rows);
+    }
     for (float& value : noise) value = std::max(value, std::numeric_limits<float>::min());
     return noise;
   }
@@ -114,22 +116,20 @@ using RowCosts = std::array<uint32_t, kRdRowClasses>;
 class Costs {
  public:
   explicit Costs(const SymbolTables& tables)
-      : of_symbols_(RdSymbolCosts(tables)), near_(kRdBases * kNear) {
+      : of_symbols_(RdSymbolCosts(tables)), near_(kRdBases * kRdNear) {
     for (size_t base = 0; base < kRdBases; ++base) {
-      for (int32_t q = 0; q < kNear; ++q) {
-        near_[base * kNear + static_cast<size_t>(q)] = Compute(base, q);
+      for (int32_t q = 0; q < kRdNear; ++q) {
+        near_[base * kRdNear + static_cast<size_t>(q)] = Compute(base, q);
       }
     }
   }
   RowCosts Of(size_t base, int32_t q) const {
     const int32_t magnitude = RdMagnitude(q);
-    if (magnitude < kNear) return near_[base * kNear + static_cast<size_t>(magnitude)];
+    if (magnitude < kRdNear) return near_[base * kRdNear + static_cast<size_t>(magnitude)];
     return Compute(base, q);
   }
 
  private:
-  static constexpr int32_t kNear = 16;
-
   RowCosts Compute(size_t base, int32_t q) const {
     RowCosts costs;
     for (size_t r = 0; r < kRdRowClasses; ++r) {
@@ -183,7 +183,7 @@ Choice ChooseRows(std::span<const int32_t> q, const Costs& costs, std::vector<ui
       middle += sums[kRdMiddleRow];
     }
   });
-  chosen += 256 * kRdBitsOfRowClass * rows;
+  chosen += uint64_t{256} * kRdBitsOfRowClass * rows;
   choice.has_row_classes = chosen < middle;
   if (!choice.has_row_classes) choice.classes.row_classes.assign(rows, kRdMiddleRow);
   choice.bits = static_cast<double>(std::min(chosen.load(), middle.load())) / 256;

@@ -6,24 +6,17 @@
 #include "quant/config.h"
 #include "quant/rd.h"
 #include "quant/rd_basis.h"
+#include "quant/rd_bits.h"
 #include "quant/rd_format.h"
 #include "quant/sections.h"
 
 namespace amaq::tool {
 namespace {
 
-constexpr uint64_t kBitsOfRowClass = 3;
-
 std::vector<uint64_t> CountRowClasses(ByteSpan packed, uint64_t rows) {
   std::vector<uint64_t> counts(quant::kRdRowClasses);
-  for (uint64_t row = 0; row < rows; ++row) {
-    size_t entry = 0;
-    for (uint64_t bit = 0; bit < kBitsOfRowClass; ++bit) {
-      const uint64_t place = row * kBitsOfRowClass + bit;
-      entry |= static_cast<size_t>(packed[place / 8] >> (place % 8) & 1) << bit;
-    }
-    ++counts[entry];
-  }
+  quant::RdBitReader bits(packed);
+  for (uint64_t row = 0; row < rows; ++row) ++counts[bits.Take(quant::kRdBitsOfRowClass)];
   return counts;
 }
 
@@ -55,7 +48,8 @@ RdReport DescribeRd(const std::vector<Section>& sections, uint64_t rows, uint64_
   if ((flags & quant::kRdHasCentroids) != 0) reader.Take(sizeof(quant::RdCentroids));
   end_part("centroids");
   if ((flags & quant::kRdHasRowClasses) != 0) {
-    report.row_classes = CountRowClasses(reader.Take((rows * kBitsOfRowClass + 7) / 8), rows);
+    report.row_classes =
+        CountRowClasses(reader.Take((rows * quant::kRdBitsOfRowClass + 7) / 8), rows);
   }
   end_part("row classes");
   if ((flags & quant::kRdHasKinds) != 0) {

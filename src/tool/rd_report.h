@@ -36,8 +36,8 @@ struct BasisReport {
   uint64_t channels = 0;
   uint64_t reflectors = 0;
   std::vector<PartBytes> parts;
-  int32_t lowest_weight = 0;  // of the reflectors: quarter octaves
-  int32_t highest_weight = 0;
+  int8_t lowest_weight = 0;  // of the reflectors: quarter octaves
+  int8_t highest_weight = 0;
 };
 
 BasisReport DescribeBasis(const std::vector<Section>& sections);

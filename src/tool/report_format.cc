@@ -154,8 +154,8 @@ std::string RdText(const RdReport& rd) {
 std::string BasisText(const BasisReport& basis) {
   std::string out = StrCat("\ntransform  ", basis.transform, ", ", basis.channels, " channels");
   if (basis.reflectors > 0) {
-    out += StrCat(", ", basis.reflectors, " reflectors with weights of 2^(", basis.lowest_weight,
-                  "/4) to 2^(", basis.highest_weight, "/4)");
+    out += StrCat(", ", basis.reflectors, " reflectors with weights of 2^(",
+                  int{basis.lowest_weight}, "/4) to 2^(", int{basis.highest_weight}, "/4)");
   }
   return out + "\n" + PartTable("transform", basis.parts);
 }

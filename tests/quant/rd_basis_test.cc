@@ -41,6 +41,13 @@ TEST(RdBasisTest, WhatWasWrittenIsRead) {
   }
 }
 
+TEST(RdBasisTest, AHeadOfMoreChannelsThanItsSectionHoldsIsRefusedBeforeTheyAreAllocated) {
+  std::vector<Section> sections = WriteRdBasis(SomeBasis(0));
+  EXPECT_EQ(ReadRdBasisHead(sections).means.sinks.size(), kChannels);
+  for (size_t i = 2; i < 6; ++i) sections[0].bytes[i] = 0xff;  // 16 GiB of means
+  EXPECT_ERROR(ReadRdBasisHead(sections), Code::kDataLoss, "belong to 4294967295 channels");
+}
+
 TEST(RdBasisTest, WeightsAreQuarterOctaves) {
   EXPECT_EQ(RdBasisWeight(0), 1);
   EXPECT_EQ(RdBasisWeight(-8), 0.25);

@@ -43,6 +43,10 @@ struct RdBase {
         channels - tile.first_channel < kThreads ? channels : tile.first_channel + kThreads;
     return tile;
   }
+  AMAQ_HOST_DEVICE static uint32_t TableOf(const RdRowClasses& classes, uint32_t row,
+                                           uint32_t channel) {
+    return classes.bases[channel] + uint32_t{kRdRowStride} * classes.of_rows[row];
+  }
 };
 
 struct RdClearCounts : RdBase {
@@ -98,10 +102,6 @@ struct RdCountSymbols : RdBase {
       if (shared->counts[i] != 0) AtomicAdd(&p.counts[i], shared->counts[i]);
     }
   }
-  AMAQ_HOST_DEVICE static uint32_t TableOf(const RdRowClasses& classes, uint32_t row,
-                                           uint32_t channel) {
-    return classes.bases[channel] + uint32_t{kRdRowStride} * classes.of_rows[row];
-  }
 };
 
 struct RdDequantizeRows : RdBase {
@@ -124,7 +124,7 @@ struct RdDequantizeRows : RdBase {
     if (channel >= tile.end_channel) return;
     for (uint32_t row = tile.first_row; row < tile.end_row; ++row) {
       const uint64_t i = uint64_t{row} * p.q.channels + channel;
-      const uint32_t table = RdCountSymbols::TableOf(p.classes, row, channel);
+      const uint32_t table = TableOf(p.classes, row, channel);
       p.out[i] = RdValueOf(p.q.values[i], p.shifts + 3 * table, p.step);
     }
   }

@@ -37,7 +37,7 @@ constexpr Program kServer = {
 // "--learning-rate", "--learning_rate": how HF tools and ours write the same flag.
 std::vector<std::string> FlagNames(const Field& field) {
   std::vector<std::string> names;
-  const auto add = [&names](std::string name) {
+  const auto add = [&names](const std::string& name) {
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   };
   const auto add_both = [&add](std::string name) {

@@ -88,6 +88,9 @@ struct GateSumsJob {
 // What one decoded element of the gradient adds; row: of the activation.
 void AddToSums(const GateSumsJob& job, uint32_t row, size_t channel, float gradient);
 
+struct SymbolKernels;  // symbol_kernels.h
+struct RansKernels;    // rans_kernels.h
+
 struct KernelSet {
   std::string_view name;
   // Widens lo and hi ([H], finite or infinite) to the slice's values. False: one of them may not be
@@ -98,6 +101,8 @@ struct KernelSet {
   // `sums` may be null.
   void (*decode)(const CodeView& codes, ChannelSlice slice, const ChannelTables& tables,
                  const DecodedRows& out, const GateSumsJob* sums);
+  const SymbolKernels* symbols;
+  const RansKernels* rans;  // the scalar ones where the instruction set cannot gather
 };
 
 // The sets that were built and that this machine can run, slowest first; "scalar" is the first.

@@ -6,6 +6,8 @@
 #include "core/rng.h"
 #include "quant/kernels.h"
 #include "quant/octet.h"
+#include "quant/rans_kernels.h"
+#include "quant/symbol_kernels.h"
 
 namespace amaq::quant {
 namespace {
@@ -110,6 +112,8 @@ void AddToSums(const GateSumsJob& job, uint32_t row, size_t c, float gradient) {
   job.error_dot[c] += g * error;
 }
 
-KernelSet ScalarKernelSet() { return {"scalar", ExtremesOf, Encode, Decode}; }
+KernelSet ScalarKernelSet() {
+  return {"scalar", ExtremesOf, Encode, Decode, &ScalarSymbolKernels(), &ScalarRansKernels()};
+}
 
 }  // namespace amaq::quant

@@ -8,13 +8,11 @@
 #include "core/rng.h"
 #include "quant/kernels.h"
 #include "quant/octet.h"
+#include "quant/simd_targets.h"
 
-// NOLINTBEGIN(readability-identifier-naming): Highway's names
-#define HWY_WANT_AVX3_DL
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
+// NOLINTNEXTLINE(readability-identifier-naming): Highway's name
 #define HWY_TARGET_INCLUDE "quant/kernels_simd.cc"
-// NOLINTEND(readability-identifier-naming)
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -316,7 +314,12 @@ void Decode(const CodeView& codes, ChannelSlice slice, const ChannelTables& tabl
 
 }  // namespace
 
-KernelSet Set(std::string_view name) { return {name, Extremes, Encode, Decode}; }
+const SymbolKernels& Symbols();  // symbols_simd.cc
+const RansKernels& Rans();       // rans_simd.cc
+
+KernelSet Set(std::string_view name) {
+  return {name, Extremes, Encode, Decode, &Symbols(), &Rans()};
+}
 
 }  // namespace amaq::quant::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -78,11 +78,11 @@ void RansDecode(const SymbolContext& context, ByteSpan bytes, std::span<uint8_t>
 
 std::optional<Bytes> RansEncode(const SymbolContext& context, std::span<const uint8_t> symbols,
                                 size_t max_bytes) {
-  return RansEncode(context, symbols, max_bytes, RansKernelsFor(ActiveKernelSet().name));
+  return RansEncode(context, symbols, max_bytes, *ActiveKernelSet().rans);
 }
 
 void RansDecode(const SymbolContext& context, ByteSpan bytes, std::span<uint8_t> symbols) {
-  RansDecode(context, bytes, symbols, RansKernelsFor(ActiveKernelSet().name));
+  RansDecode(context, bytes, symbols, *ActiveKernelSet().rans);
 }
 
 }  // namespace amaq::quant

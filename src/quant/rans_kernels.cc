@@ -81,20 +81,9 @@ size_t DecodeRansChannels(const RansRow& row, size_t begin, size_t end, const ui
   return used;
 }
 
-std::span<const RansKernels> AllRansKernels() {
-  static const std::vector<RansKernels> sets = [] {
-    std::vector<RansKernels> all = SimdRansKernels();
-    all.insert(all.begin(), {"scalar", Encode, Decode});
-    return all;
-  }();
-  return sets;
-}
-
-const RansKernels& RansKernelsFor(std::string_view kernel_set) {
-  for (const RansKernels& set : AllRansKernels()) {
-    if (set.name == kernel_set) return set;
-  }
-  return AllRansKernels().front();
+const RansKernels& ScalarRansKernels() {
+  static constexpr RansKernels kernels = {Encode, Decode};
+  return kernels;
 }
 
 }  // namespace amaq::quant

@@ -9,8 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
-#include <vector>
 
 #include "quant/rans.h"
 
@@ -20,7 +18,6 @@ namespace amaq::quant {
 inline constexpr uint32_t kRansLow = uint32_t{1} << 16;
 
 struct RansKernels {
-  std::string_view name;  // of the KernelSet that it belongs to
   // Codes `symbols` [rows][channels] from the last to the first. `words` receives the words in the
   // order in which the states give them up, the reverse of that of a block; it has room for
   // max_words + kRansLanes. Returns their number; one above max_words means that the coder gave up.
@@ -32,11 +29,8 @@ struct RansKernels {
                    std::span<uint8_t> symbols);
 };
 
-// Of each kernel set that has its own, slowest first; "scalar" is the first.
-std::span<const RansKernels> AllRansKernels();
-
-// Those of the kernel set of that name; the scalar ones where it has none of its own.
-const RansKernels& RansKernelsFor(std::string_view kernel_set);
+// The reference; those of an instruction set are reached through its KernelSet.
+const RansKernels& ScalarRansKernels();
 
 // Channels [begin, end) of one row, at most kRansLanes and within one turn of the lanes, in the
 // order of a coder. Return the number of words.
@@ -48,9 +42,6 @@ size_t EncodeRansChannels(const RansRow& row, size_t begin, size_t end, const ui
                           uint32_t* states, uint16_t* words);
 size_t DecodeRansChannels(const RansRow& row, size_t begin, size_t end, const uint16_t* words,
                           uint32_t* states, uint8_t* symbols);
-
-// rans_simd.cc's own; called by rans_kernels.cc.
-std::vector<RansKernels> SimdRansKernels();
 
 }  // namespace amaq::quant
 

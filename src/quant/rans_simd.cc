@@ -8,14 +8,11 @@
 
 #include "core/check.h"
 #include "quant/rans_kernels.h"
+#include "quant/simd_targets.h"
 
-// NOLINTBEGIN(readability-identifier-naming): Highway's names
-#define HWY_WANT_AVX3_DL
-#define HWY_DISABLED_TARGETS \
-  (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_NEON)
 #undef HWY_TARGET_INCLUDE
+// NOLINTNEXTLINE(readability-identifier-naming): Highway's name
 #define HWY_TARGET_INCLUDE "quant/rans_simd.cc"
-// NOLINTEND(readability-identifier-naming)
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -225,34 +222,22 @@ size_t Encode(const SymbolContext& context, std::span<const uint8_t> symbols, si
 
 }  // namespace
 
-RansKernels Rans(std::string_view name) { return {name, Encode, Decode}; }
+const RansKernels& Rans() {
+  static constexpr RansKernels kernels = {Encode, Decode};
+  return kernels;
+}
 
 }  // namespace amaq::quant::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#endif  // an instruction set that can gather
+#elif HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR
 
-#if HWY_ONCE
+HWY_BEFORE_NAMESPACE();
+namespace amaq::quant::HWY_NAMESPACE {
 
-namespace amaq::quant {
+const RansKernels& Rans() { return ScalarRansKernels(); }
 
-std::vector<RansKernels> SimdRansKernels() {
-  std::vector<RansKernels> sets;
-#if HWY_TARGETS & (HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL)
-  const int64_t supported = hwy::SupportedTargets() & HWY_TARGETS;
-#if HWY_TARGETS & HWY_AVX2
-  if ((supported & HWY_AVX2) != 0) sets.push_back(N_AVX2::Rans("avx2"));
-#endif
-#if HWY_TARGETS & HWY_AVX3
-  if ((supported & HWY_AVX3) != 0) sets.push_back(N_AVX3::Rans("avx512"));
-#endif
-#if HWY_TARGETS & HWY_AVX3_DL
-  if ((supported & HWY_AVX3_DL) != 0) sets.push_back(N_AVX3_DL::Rans("avx512_vbmi2"));
-#endif
-#endif
-  return sets;
-}
+}  // namespace amaq::quant::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
 
-}  // namespace amaq::quant
-
-#endif  // HWY_ONCE
+#endif  // an instruction set

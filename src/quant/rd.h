@@ -25,7 +25,7 @@
 
 namespace amaq::quant {
 
-struct RansKernels;  // rans_kernels.h
+struct KernelSet;  // kernels.h
 
 enum class RdKinds : uint8_t { kNone, kUse, kLearn };  // of rows, rd_memory.h
 
@@ -39,8 +39,8 @@ struct RdOptions {
   // kUse: rows like those that the model remembers cross as the difference; kLearn: a training
   // message, whose rows are remembered. With kNearestEven only.
   RdKinds kinds = RdKinds::kNone;
-  std::span<const uint32_t> row_ids;  // [R], of the counter of stochastic rounding; empty: 0...R-1
-  const RansKernels* kernels = nullptr;  // nullptr: those of ActiveKernelSet()
+  std::span<const uint32_t> row_ids;   // [R], of the counter of stochastic rounding; empty: 0...R-1
+  const KernelSet* kernels = nullptr;  // nullptr: ActiveKernelSet()
   // At most so many, of a message of more than 2^18 values; the bytes are the same on any number.
   size_t threads = 1;
 };
@@ -61,7 +61,7 @@ std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& opt
 // the first is named. Nothing is written on error. Allocates in proportion to R * H. kernels,
 // threads: as in RdOptions.
 RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, std::span<float> out,
-                  const RansKernels* kernels = nullptr, size_t threads = 1);
+                  const KernelSet* kernels = nullptr, size_t threads = 1);
 
 // Bits of the sections that RdEncode would make without kinds of rows, within a few percent;
 // infinite where it makes none.

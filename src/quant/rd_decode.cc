@@ -87,7 +87,7 @@ std::vector<uint16_t> ReadKinds(ByteReader* reader, size_t rows, size_t channels
 }  // namespace
 
 RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, std::span<float> out,
-                  const RansKernels* kernels, size_t threads) {
+                  const KernelSet* kernels, size_t threads) {
   const size_t channels = model.channels();
   AMAQ_CHECK(channels != 0);
   if (out.size() % channels != 0) {

@@ -72,8 +72,8 @@ inline size_t RdThreads(size_t wanted, size_t num_values) {
   return num_values > kRdBlockSymbols ? wanted : 1;
 }
 
-inline const RansKernels& RdKernels(const RansKernels* chosen) {
-  return chosen != nullptr ? *chosen : RansKernelsFor(ActiveKernelSet().name);
+inline const RansKernels& RdKernels(const KernelSet* chosen) {
+  return *(chosen != nullptr ? *chosen : ActiveKernelSet()).rans;
 }
 
 // The table of (row, channel) is bases[channel] + kRdRowStride * row_classes[row].

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 
+#include "core/check.h"
 #include "quant/rans.h"
 #include "quant/uniform.h"
 
@@ -117,6 +118,7 @@ std::vector<uint16_t> RdFrequencies(size_t table, std::span<const uint32_t> coun
     weights[k] = 2 * uint64_t{prior[k]} + counted;
     total += is_pair ? 2 * weights[k] : weights[k];
   }
+  AMAQ_CHECK(total != 0);  // no prior is 0
   const uint32_t num_symbols = shape.num_symbols();
   const uint64_t shared = kFrequencyTotal - num_symbols;
   std::vector<uint16_t> of_bin(counts.size());
@@ -133,6 +135,7 @@ std::vector<uint16_t> RdFrequencies(size_t table, std::span<const uint32_t> coun
 }
 
 int32_t RdSixteenths(uint64_t value) {
+  AMAQ_CHECK(value != 0);
   const auto exponent = static_cast<int32_t>(std::bit_width(value)) - 1;
   const auto mantissa = static_cast<uint32_t>((value << (63 - exponent)) >> 32);
   int32_t j = 15;

@@ -1,4 +1,4 @@
-// The reference, plain loops over octet.h, and the list of sets.
+// The reference, plain loops over octet.h.
 
 #include "quant/symbol_kernels.h"
 
@@ -75,22 +75,9 @@ SymbolChannels::SymbolChannels(std::span<const uint8_t> channel_widths,
   }
 }
 
-SymbolKernels ScalarSymbolKernels() { return {"scalar", Unpack, Pack}; }
-
-std::span<const SymbolKernels> AllSymbolKernels() {
-  static const std::vector<SymbolKernels> sets = [] {
-    std::vector<SymbolKernels> all = SimdSymbolKernels();
-    all.insert(all.begin(), ScalarSymbolKernels());
-    return all;
-  }();
-  return sets;
-}
-
-const SymbolKernels& SymbolKernelsFor(std::string_view kernel_set) {
-  for (const SymbolKernels& set : AllSymbolKernels()) {
-    if (set.name == kernel_set) return set;
-  }
-  return AllSymbolKernels().front();
+const SymbolKernels& ScalarSymbolKernels() {
+  static constexpr SymbolKernels kernels = {Unpack, Pack};
+  return kernels;
 }
 
 }  // namespace amaq::quant

@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "core/section.h"
@@ -30,7 +29,6 @@ struct SymbolChannels {
 };
 
 struct SymbolKernels {
-  std::string_view name;  // of the KernelSet that it belongs to
   // Channels of `slice`, symbols [rows][H]. Codes of whole groups.
   void (*unpack)(ByteSpan codes, const SymbolChannels& channels, ChannelSlice slice, size_t rows,
                  uint8_t* symbols);
@@ -39,15 +37,8 @@ struct SymbolKernels {
                size_t rows, std::span<uint8_t> codes);
 };
 
-// Of each kernel set, slowest first; "scalar" is the first.
-std::span<const SymbolKernels> AllSymbolKernels();
-
-// Those of the kernel set of that name.
-const SymbolKernels& SymbolKernelsFor(std::string_view kernel_set);
-
-// Each source's own; called by symbol_kernels.cc.
-SymbolKernels ScalarSymbolKernels();
-std::vector<SymbolKernels> SimdSymbolKernels();
+// The reference; those of an instruction set are reached through its KernelSet.
+const SymbolKernels& ScalarSymbolKernels();
 
 }  // namespace amaq::quant
 

@@ -26,7 +26,7 @@ SymbolChannels ChannelsOf(const CodesShape& shape, bool is_relative_to_zero) {
                                             : std::span<const uint8_t>()};
 }
 
-const SymbolKernels& KernelsInUse() { return SymbolKernelsFor(ActiveKernelSet().name); }
+const SymbolKernels& KernelsInUse() { return *ActiveKernelSet().symbols; }
 
 // Turns the codes of a row of tiles into symbols, in place; `sign` -1: back.
 void RotateTiles(const CodesShape& shape, size_t row, int sign, std::span<uint8_t> values) {

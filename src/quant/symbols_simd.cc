@@ -6,14 +6,12 @@
 #include <cstring>
 
 #include "quant/octet.h"
+#include "quant/simd_targets.h"
 #include "quant/symbol_kernels.h"
 
-// NOLINTBEGIN(readability-identifier-naming): Highway's names
-#define HWY_WANT_AVX3_DL
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
+// NOLINTNEXTLINE(readability-identifier-naming): Highway's name
 #define HWY_TARGET_INCLUDE "quant/symbols_simd.cc"
-// NOLINTEND(readability-identifier-naming)
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -134,38 +132,12 @@ void Pack(const uint8_t* symbols, const SymbolChannels& channels, ChannelSlice s
 
 }  // namespace
 
-SymbolKernels Symbols(std::string_view name) { return {name, Unpack, Pack}; }
+const SymbolKernels& Symbols() {
+  static constexpr SymbolKernels kernels = {Unpack, Pack};
+  return kernels;
+}
 
 }  // namespace amaq::quant::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // an instruction set
-
-#if HWY_ONCE
-
-namespace amaq::quant {
-
-std::vector<SymbolKernels> SimdSymbolKernels() {
-  const int64_t supported = hwy::SupportedTargets() & HWY_TARGETS;
-  std::vector<SymbolKernels> sets;
-#if HWY_TARGETS & HWY_NEON
-  if ((supported & HWY_NEON) != 0) sets.push_back(N_NEON::Symbols("neon"));
-#endif
-#if HWY_TARGETS & HWY_SSE4
-  if ((supported & HWY_SSE4) != 0) sets.push_back(N_SSE4::Symbols("sse4"));
-#endif
-#if HWY_TARGETS & HWY_AVX2
-  if ((supported & HWY_AVX2) != 0) sets.push_back(N_AVX2::Symbols("avx2"));
-#endif
-#if HWY_TARGETS & HWY_AVX3
-  if ((supported & HWY_AVX3) != 0) sets.push_back(N_AVX3::Symbols("avx512"));
-#endif
-#if HWY_TARGETS & HWY_AVX3_DL
-  if ((supported & HWY_AVX3_DL) != 0) sets.push_back(N_AVX3_DL::Symbols("avx512_vbmi2"));
-#endif
-  return sets;
-}
-
-}  // namespace amaq::quant
-
-#endif  // HWY_ONCE

@@ -173,28 +173,28 @@ std::string FormWords(const CodedMessage& coded) {
 }
 
 struct KindName {
-  SectionKind kind;
   std::string_view name;
+  SectionKind kind;
   bool is_tensor;
 };
 constexpr KindName kKinds[] = {
-    {SectionKind::kWidths, "widths", true},
-    {SectionKind::kRanges, "ranges", true},
-    {SectionKind::kSinkRows, "sink rows", true},
-    {SectionKind::kCodes, "codes", true},
-    {SectionKind::kRaw, "raw", true},
-    {SectionKind::kTargets, "targets", false},
-    {SectionKind::kSpans, "spans", false},
-    {SectionKind::kSegments, "segments", false},
-    {SectionKind::kNorms, "norms", false},
-    {SectionKind::kEntropyCodes, "entropy", true},
-    {SectionKind::kEntropyTables, "tables", true},
-    {SectionKind::kSampleKeys, "keys", true},
-    {SectionKind::kScales, "scales", true},
-    {SectionKind::kTiles, "tiles", true},
-    {SectionKind::kRdCodes, "rd codes", true},
-    {SectionKind::kRdClasses, "rd classes", true},
-    {SectionKind::kRdBasis, "rd basis", true},
+    {"widths", SectionKind::kWidths, true},
+    {"ranges", SectionKind::kRanges, true},
+    {"sink rows", SectionKind::kSinkRows, true},
+    {"codes", SectionKind::kCodes, true},
+    {"raw", SectionKind::kRaw, true},
+    {"targets", SectionKind::kTargets, false},
+    {"spans", SectionKind::kSpans, false},
+    {"segments", SectionKind::kSegments, false},
+    {"norms", SectionKind::kNorms, false},
+    {"entropy", SectionKind::kEntropyCodes, true},
+    {"tables", SectionKind::kEntropyTables, true},
+    {"keys", SectionKind::kSampleKeys, true},
+    {"scales", SectionKind::kScales, true},
+    {"tiles", SectionKind::kTiles, true},
+    {"rd codes", SectionKind::kRdCodes, true},
+    {"rd classes", SectionKind::kRdClasses, true},
+    {"rd basis", SectionKind::kRdBasis, true},
 };
 
 SectionBytes Describe(const Section& section) {

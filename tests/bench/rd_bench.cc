@@ -8,7 +8,6 @@
 #include "core/rng.h"
 #include "quant/codec.h"
 #include "quant/kernels.h"
-#include "quant/rans_kernels.h"
 #include "quant/rd.h"
 #include "quant/sections.h"
 
@@ -73,7 +72,7 @@ class Stream {
     const float step = options_.step.value();
     for (const quant::KernelSet& set : quant::AllKernelSets()) {
       quant::RdOptions options = options_;
-      options.kernels = &quant::RansKernelsFor(set.name);
+      options.kernels = &set;
       const quant::RdEncoded again = quant::RdEncode(y_, options, model_, {}).value();
       quant::RdDecode(coded_.sections, model_, out_, options.kernels);
       if (out_ != told || again.sections.back().bytes != coded_.sections.back().bytes) {

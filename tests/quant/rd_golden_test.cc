@@ -8,7 +8,7 @@
 #include <iterator>
 
 #include "core/bytes.h"
-#include "quant/rans_kernels.h"
+#include "quant/kernels.h"
 #include "quant/rd.h"
 
 namespace amaq::quant {
@@ -50,7 +50,7 @@ GoldenRun ReadRun(const std::string& name) {
   return run;
 }
 
-void ExpectDecodes(const std::string& name, const RansKernels& kernels) {
+void ExpectDecodes(const std::string& name, const KernelSet& kernels) {
   const GoldenRun run = ReadRun(name);
   RdModel model(run.channels);
   uint64_t step = 0;
@@ -65,7 +65,7 @@ void ExpectDecodes(const std::string& name, const RansKernels& kernels) {
 }
 
 TEST(RdGolden, StoredMessagesDecodeToTheirValuesOnEveryKernelSet) {
-  for (const RansKernels& kernels : AllRansKernels()) {
+  for (const KernelSet& kernels : AllKernelSets()) {
     ExpectDecodes("example.bin", kernels);
     ExpectDecodes("run.bin", kernels);
   }

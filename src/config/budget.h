@@ -16,7 +16,10 @@ void ForEachDecided(Quant* quant, const Action& action) {
   action("quant.method", &quant->method, "amaq-rd");
   action("quant.schedule", &quant->schedule, "constant");
   action("quant.target_bits", &quant->target_bits, bits * 4 / 3);
+  action("quant.axis", &quant->axis, "channel");
   action("quant.gradient.method", &quant->gradient.method, "rd");
+  action("quant.gradient.bits", &quant->gradient.bits, "same");
+  action("quant.gradient.bits_offset", &quant->gradient.bits_offset, 0);
   action("quant.gradient.target_bits", &quant->gradient.target_bits, bits * 2 / 3);
 }
 

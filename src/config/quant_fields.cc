@@ -153,7 +153,7 @@ FieldList RdFields(RdConfig* c) {
       {.key = "quant.rd.dead_zone",
        .target = &c->dead_zone,
        .help = "Method amaq-rd: how much of a step more than half of it a value must have to be "
-               "rounded away from 0.",
+               "rounded away from 0. Gradients by rd: 0.15 with gradient.rounding: nearest.",
        .min = 0,
        .max = 0.49,
        .unit = "steps"},

@@ -87,7 +87,17 @@ void CheckBudget(const QuantConfig& q, const Provenance& provenance) {
   });
 }
 
+// A value that nothing reads.
+void CheckGradientTarget(const GradientConfig& g, const Provenance& provenance) {
+  if (g.target_bits == GradientConfig().target_bits || g.method == "rd" || g.bits == "own") return;
+  Refuse(provenance, {"quant.gradient.target_bits"}, "quant.gradient.target_bits is ",
+         g.target_bits,
+         ", but only gradients by quant.gradient.method: rd or quant.gradient.bits: own have a "
+         "target of their own");
+}
+
 void CheckWidths(const QuantConfig& q, const Provenance& provenance) {
+  CheckGradientTarget(q.gradient, provenance);
   if (q.method == "amaq-rd") return CheckRate(q, provenance);
   if (q.gradient.bits != "same" && q.gradient.bits_offset != 0) {
     Refuse(provenance, {"quant.gradient.bits_offset", "quant.gradient.bits"},

@@ -44,6 +44,9 @@ TEST(FlagsTest, ABudgetOverridesTheMethodOfTheFileNotThatOfAFlag) {
   const ClientConfig config = ClientRun({"--budget-bits", "1.5", "--config", file});
   EXPECT_EQ(config.quant.method, "amaq-rd");
   EXPECT_EQ(config.quant.target_bits, 2);
+  const std::string own =
+      WriteConfig("quant: {gradient: {bits: own, bits_offset: 1}, axis: token}\n");
+  EXPECT_EQ(ClientRun({"--budget-bits", "1.5", "--config", own}).quant.gradient.bits, "same");
   const Exit exit =
       ClientExit({"--budget-bits", "1.5", "--quant-method", "amaq", "--config", file});
   EXPECT_EQ(exit.code, 1);

@@ -292,6 +292,10 @@ TEST(BudgetTest, WhatContradictsItIsRefused) {
   EXPECT_THAT(
       LoadError(StrCat(kRequired, "quant: {budget_bits: 1.5, gradient: {target_bits: 1.5}}\n")),
       HasSubstr("quant.gradient.target_bits is 1.5, but quant.budget_bits: 1.5 decides it (1)"));
+  EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 2, axis: token}\n")),
+              HasSubstr("quant.axis is token, but"));
+  EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 2, gradient: {bits: own}}\n")),
+              HasSubstr("quant.gradient.bits is own, but"));
   EXPECT_THAT(LoadError(StrCat(kRequired, "quant: {budget_bits: 0.05}\n")),
               HasSubstr("quant.budget_bits must be 0 or at least 0.1, got 0.05"));
 }
@@ -302,6 +306,18 @@ TEST(ValidateTest, OffsetNeedsWidthsToAddTo) {
                 c->quant.gradient.bits_offset = 1;
               }),
               HasSubstr("bits is 4"));
+}
+
+TEST(ValidateTest, ATargetForGradientsThatHaveNoneOfTheirOwnIsRefused) {
+  for (const char* method : {"amaq", "amaq-rd"}) {
+    ClientConfig config = Complete();
+    config.quant.method = method;
+    config.quant.gradient.target_bits = 0.7;
+    EXPECT_THAT(ErrorOf([&] { Validate(config); }),
+                HasSubstr("quant.gradient.target_bits is 0.7, but only gradients"));
+    config.quant.gradient.method = "rd";
+    EXPECT_NO_THROW(Validate(config));
+  }
 }
 
 TEST(ValidateTest, ARateDistortionCodedGradientHasNoWidths) {

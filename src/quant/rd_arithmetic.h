@@ -34,7 +34,8 @@ AMAQ_HOST_DEVICE inline int32_t RdRoundStochastic(float t, uint32_t word) {
   return floor_t + ((word >> 8) < threshold ? 1 : 0);
 }
 
-// Magnitudes below this cost the same with both signs, so that their costs can be kept ready.
+// Magnitudes below this are taken to cost the same with both signs, so that their costs can be kept
+// ready.
 inline constexpr int32_t kRdNear = 16;
 
 // What q costs in a table of this shape, in 1/256 bit: `symbol_costs` [256] are those of its

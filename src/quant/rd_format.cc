@@ -85,8 +85,7 @@ std::array<std::array<float, 3>, kRdTables> RdShiftsOf(const RdCentroids& centro
   std::array<std::array<float, 3>, kRdTables> shifts{};
   for (size_t t = 0; t < kRdTables; ++t) {
     for (size_t i = 0; i < 2; ++i) {
-      const auto sixteenths = static_cast<float>(centroids[RdCentroidGroup(t)][i]);
-      shifts[t][i + 1] = sixteenths * 0x1p-8f;
+      shifts[t][i + 1] = static_cast<float>(centroids[RdCentroidGroup(t)][i]) * 0x1p-8f;
     }
   }
   return shifts;

@@ -31,9 +31,20 @@ double RdRateControl::target_bits() const {
   return config_.adapt_steps == 0 ? config_.target_bits : TargetBits(config_, commits_);
 }
 
+std::optional<int16_t> RdRateControl::index() const {
+  if (!wanted_index_) return std::nullopt;
+  return static_cast<int16_t>(std::lround(*wanted_index_));
+}
+
 void RdRateControl::Start(int16_t index) {
-  index_ = index;
   wanted_index_ = index;
+  is_tried_ = true;
+}
+
+void RdRateControl::Restore(const State& state) {
+  commits_ = state.commits;
+  wanted_index_ = state.wanted_index;
+  is_tried_ = false;
 }
 
 void RdRateControl::Observe(uint64_t bits, uint64_t elements) {
@@ -44,20 +55,22 @@ void RdRateControl::Observe(uint64_t bits, uint64_t elements) {
 void RdRateControl::Discard() {
   bits_ = 0;
   elements_ = 0;
+  if (is_tried_) wanted_index_.reset();
+  is_tried_ = false;
 }
 
 void RdRateControl::Commit() {
   const double before = target_bits();
   ++commits_;
-  if (elements_ == 0 || !index_) return Discard();
+  if (elements_ == 0 || !wanted_index_) return Discard();
+  is_tried_ = false;
   rate_ = static_cast<double>(bits_) / static_cast<double>(elements_);
   Discard();
   commits_off_ = std::fabs(rate_ - before) > kOff ? commits_off_ + 1 : 0;
   const double octaves =
       before - target_bits() + std::clamp(kGain * (rate_ - before), -kLimit, kLimit);
-  wanted_index_ =
-      std::clamp(wanted_index_ + 16 * octaves, -double{kRdLargestIndex}, double{kRdLargestIndex});
-  index_ = static_cast<int16_t>(std::lround(wanted_index_));
+  wanted_index_ = static_cast<float>(
+      std::clamp(*wanted_index_ + 16 * octaves, -double{kRdLargestIndex}, double{kRdLargestIndex}));
 }
 
 }  // namespace amaq::quant

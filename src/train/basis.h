@@ -4,9 +4,9 @@
 // The transform of quant.method amaq-rd: y = (x - mean) B^T packs the energy of an activation into
 // few components, x^ = y B + mean goes back; sink rows have a mean of their own. B [H, H] is
 // orthonormal whatever was rounded: it is a product of Householder reflections, and their rounded
-// vectors are what crosses the wire. Not the quantizer (quant/rd.h). Basis is immutable. Errors of
-// both ways are those of fp32 matrix products. Source: design "AMAQ", section 10; the form is our
-// choice (docs/adr/0016, docs/formats/rd_basis.md).
+// vectors are what crosses the wire. Not the quantizer (quant/rd.h). A Basis moves between devices
+// and does not change otherwise. Errors of both ways are those of fp32 matrix products. Source:
+// design "AMAQ", section 10; the form is our choice (docs/adr/0016, docs/formats/rd_basis.md).
 //
 //   const Basis basis = FitBasis(Transform::kEigen, moments, expected_rows);  // sender
 //   const Basis same = ReadBasis(WriteBasis(basis), channels);                // receiver

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/check.h"
 #include "quant/rd.h"
 #include "tensor/bridge.h"
 #include "train/cut.h"
@@ -118,8 +119,10 @@ ObservedGradient CutCoder::ObserveGradient(const GradientMessage& message,
   stats.gradient_energy = std::move(sums.energy);
   stats.error_dot = std::move(sums.error_dot);
   if (message.raw_dtype) return observed;
-  if (const Bytes* codes = FindSection(message.sections, SectionKind::kRdCodes)) {
+  if (options_.gradient_rate > 0) {
     if (options_.gradient_rounding == quant::Rounding::kStochastic) {
+      const Bytes* codes = FindSection(message.sections, SectionKind::kRdCodes);
+      AMAQ_CHECK(codes != nullptr);  // they were decoded
       SubtractNoise(quant::RdStepOf(*codes).value(), ConstFloats(rows), plan,
                     &stats.gradient_energy);
     }

@@ -41,15 +41,16 @@ const std::vector<float>& Entry(const State& state, const std::string& name) {
   return entry->second;
 }
 
-// The numbers times `unit`, which must be integers of [low, high] then.
+constexpr int32_t kLargestCount = 1 << 24;  // every integer up to it is a number of fp32
+
+// The numbers, which must be integers of [low, high].
 std::vector<int32_t> Integers(const State& state, const std::string& name, int32_t low,
-                              int32_t high, float unit = 1) {
+                              int32_t high) {
   std::vector<int32_t> integers;
-  for (const float number : Entry(state, name)) {
-    const float value = number * unit;
+  for (const float value : Entry(state, name)) {
     if (!(value >= static_cast<float>(low) && value <= static_cast<float>(high)) ||
         value != std::nearbyint(value)) {
-      Throw(Code::kDataLoss, name, " of the state of an amaq-rd activation has ", number);
+      Throw(Code::kDataLoss, name, " of the state of an amaq-rd activation has ", value);
     }
     integers.push_back(static_cast<int32_t>(value));
   }
@@ -86,16 +87,15 @@ std::optional<std::vector<Section>> RdActivation::Encode(
   options.threads = tensor::NumThreads();
   if (options_.remembers) options.kinds = place ? quant::RdKinds::kLearn : quant::RdKinds::kUse;
   options.step.index =
-      rate_->index()
-          ? *rate_->index()
-          : quant::RdSolveIndex(values, options, model,
-                                rate_->target_bits() * static_cast<double>(values.size()));
+      rate_.index() ? *rate_.index()
+                    : quant::RdSolveIndex(values, options, model,
+                                          rate_.target_bits() * static_cast<double>(values.size()));
   std::optional<quant::RdEncoded> coded = quant::RdEncode(values, options, model, {});
-  if (!coded || quant::TotalBytes(coded->sections) > values.size() * sizeof(uint16_t)) {
+  if (!coded || quant::TotalBytes(coded->sections) >= values.size() * sizeof(uint16_t)) {
     return std::nullopt;
   }
   if (place) {
-    if (!rate_->index()) rate_->Start(options.step.index);
+    if (!rate_.index()) rate_.Start(options.step.index);
     model.Add(*place, std::move(coded->counts));
   }
   return std::move(coded->sections);
@@ -116,26 +116,24 @@ at::Tensor RdActivation::Decode(const std::vector<Section>& sections,
 }
 
 void RdActivation::CountBytes(uint64_t bytes, uint64_t rows) {
-  rate_->Observe(8 * bytes, rows * static_cast<uint64_t>(basis_->channels()));
+  rate_.Observe(8 * bytes, rows * static_cast<uint64_t>(basis_->channels()));
 }
 
 void RdActivation::Keep(uint64_t step) {
   if (!model_) return;
   model_->Keep({step, 0, 0});
-  rate_->Commit();
-  is_first_step_ = false;
-  if (rate_->is_off_target() && !was_off_target_) {
-    AMAQ_LOG(kWarning, "activations of amaq-rd need ", rate_->rate(),
-             " bits an element, the target is ", rate_->target_bits(), " (quant.target_bits)");
+  rate_.Commit();
+  if (rate_.is_off_target() && !was_off_target_) {
+    AMAQ_LOG(kWarning, "activations of amaq-rd need ", rate_.rate(),
+             " bits an element, the target is ", rate_.target_bits(), " (quant.target_bits)");
   }
-  was_off_target_ = rate_->is_off_target();
+  was_off_target_ = rate_.is_off_target();
 }
 
 void RdActivation::TakeBack(uint64_t step) {
   if (!model_) return;
   model_->TakeBack({step, 0, 0});
-  rate_->Discard();
-  if (is_first_step_) rate_.emplace(options_.rate);
+  rate_.Discard();
 }
 
 uint64_t RdActivation::Digest() const { return model_ ? model_->Digest() : 0; }
@@ -143,7 +141,8 @@ uint64_t RdActivation::Digest() const { return model_ ? model_->Digest() : 0; }
 std::map<std::string, std::vector<float>> RdActivation::State() const {
   if (!basis_) return {};
   const Reflectors& reflectors = basis_->reflectors();
-  const int16_t index = rate_->index().value_or(0);
+  const quant::RdRateControl::State rate = rate_.state();
+  const auto index = static_cast<int32_t>(std::lround(rate.wanted_index.value_or(0)));
   const std::vector<uint8_t> bases = model_->BasesAt(index);
   // The means of the memory stand at its end: numbers of their own, not four each.
   Bytes model = model_->State();
@@ -153,9 +152,10 @@ std::map<std::string, std::vector<float>> RdActivation::State() const {
       {"rd.mean", basis_->means().rows},
       {"rd.sink_mean", basis_->means().sinks},
       {"rd.transform", {static_cast<float>(static_cast<uint32_t>(basis_->transform()))}},
-      {"rd.log2_step", {static_cast<float>(index) / 16}},
+      {"rd.steps", {static_cast<float>(rate.commits)}},
       {"rd.classes", {bases.begin(), bases.end()}},
       {"rd.model", {model.begin(), model.end()}}};
+  if (rate.wanted_index) state["rd.log2_step"] = {*rate.wanted_index / 16};
   if (!kinds.empty()) state["rd.kinds"].assign(kinds.begin(), kinds.end());
   if (!reflectors.weights.empty()) {
     state["rd.weights"].assign(reflectors.weights.begin(), reflectors.weights.end());
@@ -173,8 +173,15 @@ void RdActivation::Restore(const std::map<std::string, std::vector<float>>& stat
           means.sinks.size(), " channels");
   }
   const auto transform = static_cast<Transform>(Integers(state, "rd.transform", 1, 3).front());
-  const std::vector<int32_t> index =
-      Integers(state, "rd.log2_step", -quant::kRdLargestIndex, quant::kRdLargestIndex, 16);
+  quant::RdRateControl::State rate;
+  rate.commits = static_cast<uint64_t>(Integers(state, "rd.steps", 0, kLargestCount).front());
+  if (state.contains("rd.log2_step")) {
+    rate.wanted_index = 16 * Entry(state, "rd.log2_step").front();
+    if (!(std::fabs(*rate.wanted_index) <= quant::kRdLargestIndex)) {
+      Throw(Code::kDataLoss, "rd.log2_step of the state of an amaq-rd activation is ",
+            *rate.wanted_index / 16);
+    }
+  }
   Reflectors reflectors;
   if (state.contains("rd.weights")) {
     const std::vector<int32_t> weights = Integers(state, "rd.weights", INT8_MIN, INT8_MAX);
@@ -190,7 +197,7 @@ void RdActivation::Restore(const std::map<std::string, std::vector<float>>& stat
   quant::RdModel model = quant::RdModel::FromState(model_state, channels);
   SetBasis(std::move(basis), device);
   *model_ = std::move(model);
-  rate_->Start(static_cast<int16_t>(index.front()));
+  rate_.Restore(rate);
 }
 
 }  // namespace amaq::train

@@ -54,8 +54,8 @@ class RdActivation {
   void Keep(uint64_t step);
   void TakeBack(uint64_t step);
 
-  double rate() const { return rate_->rate(); }  // bits an element of the last kept step
-  double target_bits() const { return rate_->target_bits(); }
+  double rate() const { return rate_.rate(); }  // bits an element of the last kept step
+  double target_bits() const { return rate_.target_bits(); }
   uint64_t Digest() const;  // equal at both ends after the same kept steps
   // For amaq_gate.safetensors: all that later messages are coded with (docs/formats/gate.md).
   // Restore: as if SetBasis and the kept steps had happened here. Errors: kDataLoss for a state
@@ -69,9 +69,8 @@ class RdActivation {
   const RdActivationOptions options_;
   std::optional<Basis> basis_;
   std::optional<quant::RdModel> model_;
-  std::optional<quant::RdRateControl> rate_;
+  quant::RdRateControl rate_;
   bool was_off_target_ = false;
-  bool is_first_step_ = true;  // nothing was kept: the step size goes with an abort
 };
 
 }  // namespace amaq::train

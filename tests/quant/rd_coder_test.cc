@@ -56,6 +56,12 @@ class RdCoderTest : public ::testing::Test {
     receiver_->TakeBack({step, 0, 0});
   }
   std::vector<float> Gradient(double scale = 1e-4) { return source_.Next(kRows, scale); }
+  // Few large values: at the same rate its step size is another one.
+  std::vector<float> SparseGradient() {
+    std::vector<float> y = Gradient();
+    for (size_t i = 0; i < y.size(); ++i) y[i] *= i % 16 == 0 ? 100 : 0.01f;
+    return y;
+  }
 
   RdSource source_;
   std::vector<uint32_t> row_ids_;
@@ -88,9 +94,9 @@ TEST_F(RdCoderTest, AllSectionsOverAllRowsOfTheMicroBatchMeetTheRate) {
 TEST_F(RdCoderTest, WhatIsTakenBackLeavesNoTrace) {
   const std::unique_ptr<Coder> undisturbed = NewCoder();
   for (uint64_t step = 0; step < 60; ++step) {
-    const std::vector<float> other = Gradient(1e-3);
+    const std::vector<float> other = SparseGradient();
     const std::vector<float> y = Gradient();
-    if (step % 3 == 1) {
+    if (step % 3 == 0) {  // the first one, whose step size was solved, too
       Send(other, Context(step));
       TakeBack(step);
     }
@@ -157,6 +163,69 @@ TEST_F(RdCoderTest, NanIsRefusedAndChangesNothing) {
     EXPECT_EQ(error.channel(), 3u);
   }
   EXPECT_EQ(sender_->MemoryDigest(), before);
+}
+
+TEST_F(RdCoderTest, EvaluationDoesNotChooseTheStepSizeOfTraining) {
+  const std::unique_ptr<Coder> undisturbed = NewCoder();
+  MessageContext evaluation = Context(0);
+  evaluation.samples.reset();
+  Send(SparseGradient(), evaluation);
+  const std::vector<float> y = Gradient();
+  Send(y, Context(0));
+  const CodedMatrix expected = undisturbed->Encode(View(y), Context(0), {});
+  EXPECT_EQ(sent_.sections.back().bytes, expected.sections.back().bytes);
+}
+
+TEST_F(RdCoderTest, RoundedToNearestAValueIsAtMostADeadZoneFurtherThanHalfAStepOff) {
+  MessageContext context = Context(0);
+  context.rounding = Rounding::kNearestEven;
+  const std::vector<float> y = Gradient();
+  const std::vector<float> seen = Send(y, context);
+  ASSERT_FALSE(sent_.raw_dtype);
+  const float step = RdStepOf(*FindSection(sent_.sections, SectionKind::kRdCodes)).value();
+  size_t zeros = 0;
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (seen[i] == 0) {
+      ++zeros;
+      ASSERT_LE(std::fabs(y[i]), 0.6501f * step) << "value " << i;
+    } else {
+      // A centroid moves it by half a step at most.
+      ASSERT_LE(std::fabs(seen[i] - y[i]), 1.1501f * step) << "value " << i;
+      ASSERT_GE(std::fabs(y[i]), 0.6499f * step) << "value " << i;
+    }
+  }
+  EXPECT_GT(zeros, 0u);
+  EXPECT_LT(zeros, y.size());
+}
+
+TEST_F(RdCoderTest, EveryTruncationAndExcessIsRefusedAndChangesNothing) {
+  Send(Gradient(), Context(0));
+  Keep(1);
+  const std::vector<float> y = Gradient();
+  const CodedMatrix sent = sender_->Encode(View(y), Context(1), {});
+  const uint64_t before = receiver_->MemoryDigest();
+  const auto is_refused = [&](const std::vector<Section>& sections) {
+    std::vector<float> out(y.size(), 7);
+    EXPECT_ERROR(receiver_->Decode(sections, sent.raw_dtype, Context(1), kRows, kChannels, out),
+                 Code::kDataLoss, "");
+    EXPECT_THAT(out, ::testing::Each(7));
+    EXPECT_EQ(receiver_->MemoryDigest(), before);
+  };
+  for (size_t i = 0; i < sent.sections.size(); ++i) {
+    const size_t whole = sent.sections[i].bytes.size();
+    for (size_t size = 0; size < whole; size += 1 + whole / 97) {
+      std::vector<Section> cut = sent.sections;
+      cut[i].bytes.resize(size);
+      is_refused(cut);
+    }
+    std::vector<Section> longer = sent.sections;
+    longer[i].bytes.push_back(0);
+    is_refused(longer);
+  }
+  is_refused({});
+  std::vector<float> out(y.size());
+  EXPECT_NO_THROW(  // the control
+      receiver_->Decode(sent.sections, sent.raw_dtype, Context(1), kRows, kChannels, out));
 }
 
 TEST_F(RdCoderTest, AMessageWithoutRowsCrosses) {

@@ -67,13 +67,55 @@ TEST(RdRate, AFallingTargetMovesTheStepAtOnce) {
 TEST(RdRate, SkippedStepsDoNotMoveIt) {
   RdRateControl control(Constant(1));
   control.Start(3);
+  control.Observe(100, 100);
+  control.Commit();
   control.Observe(900, 100);
   control.Discard();
   control.Commit();  // a step without messages
   EXPECT_EQ(*control.index(), 3);
+  control.Observe(900, 100);
+  control.Commit();
+  EXPECT_EQ(*control.index(), 7);  // the control
+}
+
+TEST(RdRate, AStepSizeOfAFirstStepThatIsDiscardedGoesWithIt) {
+  RdRateControl control(Constant(1));
+  control.Start(3);
+  EXPECT_EQ(control.index(), 3);
+  control.Observe(900, 100);
+  control.Discard();
+  EXPECT_EQ(control.index(), std::nullopt);
+  control.Start(-5);
   control.Observe(100, 100);
   control.Commit();
-  EXPECT_EQ(*control.index(), 3);
+  control.Discard();
+  EXPECT_EQ(control.index(), -5);
+}
+
+// Bits of a step, such that the wanted step size falls between two indices.
+uint64_t SomeBits(uint64_t step) { return 1500 + 37 * (step * step % 17); }
+
+TEST(RdRate, GoesOnFromItsState) {
+  const auto run = [](RdRateControl* c, uint64_t begin, uint64_t end) {
+    for (uint64_t step = begin; step < end; ++step) {
+      if (!c->index()) c->Start(20);
+      c->Observe(SomeBits(step), 1000);
+      c->Commit();
+    }
+  };
+  for (const uint64_t steps : {0u, 1u, 5u, 20u}) {
+    RdRateControl whole(Falling(7, 1.5, 12)), first(Falling(7, 1.5, 12));
+    RdRateControl rest(Falling(7, 1.5, 12)), reset(Falling(7, 1.5, 12));
+    run(&whole, 0, 30);
+    run(&first, 0, steps);
+    first.Observe(9999, 1000);  // of a step that was not committed
+    rest.Restore(first.state());
+    run(&rest, steps, 30);
+    EXPECT_EQ(rest.state().wanted_index, whole.state().wanted_index) << steps;
+    EXPECT_EQ(rest.target_bits(), whole.target_bits()) << steps;
+    run(&reset, steps, 30);  // negative control
+    EXPECT_EQ(reset.state().wanted_index == whole.state().wanted_index, steps == 0) << steps;
+  }
 }
 
 TEST(RdRate, TenCommitsOffTargetAreSeen) {
@@ -148,10 +190,11 @@ TEST(RdRate, NothingRunsAwayWhenTheTargetFallsAndTheDataGrow) {
   RdSource source(22, kChannels, Shape::kLaplace, 2);
   Loop loop(Falling(3, 1.2, 40));
   for (uint64_t step = 0; step < 90; ++step) {
+    const double target = loop.control.target_bits();
     const double rate = loop.Step(source.Next(kRows, ScaleAt(step)), DeadZone(0));
     const bool has_settled = step % 30 >= 15;
     if (has_settled) {
-      EXPECT_NEAR(rate, step < 30 ? rate : 1.2, 0.15) << "step " << step;
+      EXPECT_NEAR(rate, target, 0.15) << "step " << step;
     }
     EXPECT_FALSE(loop.control.is_off_target()) << "step " << step;
   }

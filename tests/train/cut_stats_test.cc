@@ -159,6 +159,29 @@ TEST(ObserveGradientTest, EnergyOfARateDistortionCodedGradientIsNearThatOfTheGra
   }
 }
 
+TEST(ObserveGradientTest, EnergyOfARateDistortionCodedGradientRoundedToNearestIsItsSquares) {
+  CutOptions options;
+  options.gradient_rate = 1.6;
+  options.gradient_rounding = quant::Rounding::kNearestEven;
+  const StatsCase c(options);
+  ASSERT_FALSE(c.gradient_raw_dtype);
+
+  std::vector<double> expected(kStatsChannels, 0);
+  for (size_t channel = 0; channel < kStatsChannels; ++channel) {
+    for (const uint32_t row : SummedRows())
+      expected[channel] += std::pow(At(c.gradient, row, channel), 2);
+  }
+  StatsCase observed(options);
+  ExpectNear(observed.Gather(false).gradient_energy, expected);
+}
+
+// What the gate learns does not depend on a section that does not belong there.
+TEST(ObserveGradientTest, AStraySectionOfRateDistortionCodesChangesNothing) {
+  StatsCase plain{CutOptions{}}, stray{CutOptions{}};
+  stray.gradient_sections.push_back({SectionKind::kRdCodes, Bytes(6, 0x7f)});
+  EXPECT_EQ(stray.Gather().gradient_energy, plain.Gather().gradient_energy);
+}
+
 TEST(ObserveGradientTest, EnergyOfARawGradientIsItsSquares) {
   StatsCase c(CutOptions{}, {});
   ASSERT_TRUE(c.gradient_raw_dtype);

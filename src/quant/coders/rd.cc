@@ -118,11 +118,13 @@ class RdCoder final : public Coder {
     options.rounding_key = context.rounding_key;
     options.row_ids = context.rows.row_ids;
     options.threads = threads_;
-    if (!control_.index() && !values.empty()) {
+    if (control_.index()) {
+      options.step.index = *control_.index();
+    } else if (!values.empty()) {
       const double bits = control_.target_bits() * static_cast<double>(elements);
-      control_.Start(RdSolveIndex(values, options, *model_, bits));
+      options.step.index = RdSolveIndex(values, options, *model_, bits);
+      if (context.samples) control_.Start(options.step.index);
     }
-    options.step.index = control_.index().value_or(0);
     return options;
   }
 

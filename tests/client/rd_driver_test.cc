@@ -96,7 +96,9 @@ TEST_F(RdDriverTest, ASkippedStepLeavesNoTrace) {
       message.item = transport::NormInfo{false};
     }
   };
-  EXPECT_TRUE(skipping.driver->RunStep(Batches(3, 3), 1e-2).skipped);
+  const StepResult skipped = skipping.driver->RunStep(Batches(3, 3), 1e-2);
+  EXPECT_TRUE(skipped.skipped);
+  EXPECT_EQ(skipped.activation_bits, 0);
   for (int step = 0; step < 2; ++step) skipping.driver->RunStep(Batches(2, 2), 0);
 
   for (size_t i = 0; i < 4; ++i) {

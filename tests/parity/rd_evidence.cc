@@ -21,6 +21,7 @@
 #include "quant/rd_format.h"
 #include "quant/sections.h"
 #include "tensor/bridge.h"
+#include "tests/parity/account.h"
 #include "tests/parity/split_model.h"
 #include "train/basis.h"
 #include "train/cut.h"
@@ -42,47 +43,6 @@ struct Evidence {
   Crossings fit, teaching, fresh, held_out;
 };
 
-// What a scheme makes of the held-out records.
-struct Outcome {
-  double code_bits = 0;   // of the codes, an element of the rows that they are of
-  double total_bits = 0;  // everything, an element of all rows
-  double error = 0;       // mean square, of the rows that are no sinks
-  double loss = 0;
-};
-
-class Account {
- public:
-  explicit Account(const SplitModel& model) : model_(model) {}
-
-  struct Sent {
-    uint64_t code_bytes = 0;
-    uint64_t code_rows = 0;
-    uint64_t all_bytes = 0;
-  };
-  void Add(const Crossing& crossing, const at::Tensor& x_hat, const Sent& sent) {
-    const auto channels = static_cast<double>(crossing.x.size(1));
-    code_bits_ += 8 * static_cast<double>(sent.code_bytes);
-    code_elements_ += channels * static_cast<double>(sent.code_rows);
-    all_bits_ += 8 * static_cast<double>(sent.all_bytes);
-    coded_ += channels * static_cast<double>(crossing.coded.size());
-    elements_ += channels * static_cast<double>(crossing.batch.num_tokens());
-    const at::Tensor error = (RowsOf(x_hat, crossing.coded) - RowsOf(crossing.x, crossing.coded));
-    squares_ += error.to(at::kDouble).square().sum().item<double>();
-    const models::LossResult loss = model_.Loss(crossing, x_hat);
-    loss_ += loss.loss_sum;
-    tokens_ += static_cast<double>(loss.tokens);
-  }
-  Outcome Result(double bits_of_run) const {
-    return {code_bits_ / code_elements_, all_bits_ / elements_ + bits_of_run, squares_ / coded_,
-            loss_ / tokens_};
-  }
-
- private:
-  const SplitModel& model_;
-  double code_bits_ = 0, code_elements_ = 0, all_bits_ = 0, coded_ = 0, elements_ = 0, squares_ = 0;
-  double loss_ = 0, tokens_ = 0;
-};
-
 void Print(const std::string& name, const Outcome& outcome) {
   std::printf("| %s | %.3f | %.3f | %.4f | %.4f |\n", name.c_str(), outcome.code_bits,
               outcome.total_bits, outcome.error, outcome.loss);
@@ -96,8 +56,9 @@ struct Recipe {
   Transform transform = Transform::kEigen;
   float dead_zone = 0.15f;
   bool has_centroids = true;
-  double bits = 1.52;     // of the codes
-  double total_bits = 0;  // above 0: of everything instead
+  double bits = 1.52;      // of the codes
+  double total_bits = 0;   // above 0: of everything instead
+  bool remembers = false;  // rows cross as differences to kinds; what is coded is learnt from, too
 };
 
 std::vector<float> ComponentsOf(const Basis& basis, const Crossing& crossing) {
@@ -123,40 +84,46 @@ class Components {
   uint64_t elements_ = 0;
 };
 
-quant::RdOptions OptionsOf(double log2_step, float dead_zone) {
+quant::RdOptions OptionsOf(double log2_step, float dead_zone, bool remembers = false) {
   quant::RdOptions options;
+  if (remembers) options.kinds = quant::RdKinds::kLearn;
   options.step = {static_cast<float>(std::exp2(log2_step)), 0};  // finer than the index' grid
   options.dead_zone = dead_zone;
   return options;
 }
 
+void Learn(quant::RdCounts counts, quant::RdModel* model) {
+  const uint64_t step = model->generation();
+  model->Add({step, 0, 0}, std::move(counts));
+  model->Keep({step + 1, 0, 0});
+}
+
 quant::RdModel Taught(const Components& teaching, size_t channels,
                       const quant::RdOptions& options) {
   quant::RdModel model(channels);
-  uint64_t step = 0;
   for (const std::vector<float>& y : teaching.messages()) {
-    model.Add({step, 0, 0}, quant::RdEncode(y, options, model, {}).value().counts);
-    model.Keep({++step, 0, 0});
+    Learn(quant::RdEncode(y, options, model, {}).value().counts, &model);
   }
   return model;
 }
 
-double BitsOf(const Components& components, const quant::RdOptions& options,
-              const quant::RdModel& model) {
+double BitsOf(const Components& components, const quant::RdOptions& options, quant::RdModel model) {
   uint64_t bytes = 0;
   for (const std::vector<float>& y : components.messages()) {
-    bytes += quant::TotalBytes(quant::RdEncode(y, options, model, {}).value().sections);
+    quant::RdEncoded sent = quant::RdEncode(y, options, model, {}).value();
+    bytes += quant::TotalBytes(sent.sections);
+    if (options.kinds == quant::RdKinds::kLearn) Learn(std::move(sent.counts), &model);
   }
   return 8 * static_cast<double>(bytes) / components.elements();
 }
 
 // The step at which new records need `bits` an element, with tables taught at that step.
 double SolveLog2Step(const Components& teaching, const Components& coded, size_t channels,
-                     float dead_zone, double bits) {
+                     float dead_zone, double bits, bool remembers = false) {
   double low = -6, high = 8;  // more bits, fewer
   for (int i = 0; i < 13; ++i) {
     const double middle = (low + high) / 2;
-    const quant::RdOptions options = OptionsOf(middle, dead_zone);
+    const quant::RdOptions options = OptionsOf(middle, dead_zone, remembers);
     const double needed = BitsOf(coded, options, Taught(teaching, channels, options));
     (needed > bits ? low : high) = middle;
   }
@@ -190,15 +157,17 @@ Outcome RunRecipe(const Evidence& evidence, const Recipe& recipe) {
   const Components teaching(basis, evidence.teaching);
   const Components coded(basis, evidence.held_out);
   const double bits = recipe.total_bits == 0 ? recipe.bits : recipe.total_bits - basis_bits;
-  const quant::RdOptions options =
-      OptionsOf(SolveLog2Step(teaching, coded, channels, recipe.dead_zone, bits), recipe.dead_zone);
-  const quant::RdModel model = Taught(teaching, channels, options);
+  const double log2_step =
+      SolveLog2Step(teaching, coded, channels, recipe.dead_zone, bits, recipe.remembers);
+  const quant::RdOptions options = OptionsOf(log2_step, recipe.dead_zone, recipe.remembers);
+  quant::RdModel model = Taught(teaching, channels, options);
   Account account(evidence.model);
   for (size_t i = 0; i < evidence.held_out.size(); ++i) {
     const std::vector<float>& y = coded.messages()[i];
-    const quant::RdEncoded sent = quant::RdEncode(y, options, model, {}).value();
+    quant::RdEncoded sent = quant::RdEncode(y, options, model, {}).value();
     std::vector<float> y_hat(y.size());
     quant::RdDecode(sent.sections, model, y_hat);
+    if (recipe.remembers) Learn(std::move(sent.counts), &model);
     if (!recipe.has_centroids) DropCentroids(options.step.value(), y_hat);
     const Crossing& crossing = evidence.held_out[i];
     const uint64_t bytes = quant::TotalBytes(sent.sections);
@@ -314,11 +283,7 @@ double CodeLength(const Components& teaching, const Components& coded, size_t ch
     }
     return quant::RdCountsOf(q, classes, options.step.index);
   };
-  uint64_t step = 0;
-  for (const std::vector<float>& y : teaching.messages()) {
-    model.Add({step, 0, 0}, pass(y, false));
-    model.Keep({++step, 0, 0});
-  }
+  for (const std::vector<float>& y : teaching.messages()) Learn(pass(y, false), &model);
   for (const std::vector<float>& y : coded.messages()) pass(y, true);
   return bits / coded.elements();
 }
@@ -470,6 +435,9 @@ void Run(const std::string& model_path, const std::string& train, const std::str
       {"eigenbasis, dead zone 0.15, centroids", Transform::kEigen, 0.15f, true, 1.52},
       {"the same, fewer bits", Transform::kEigen, 0.15f, true, 0.99},
       {"the same, 1.5 bits with everything", Transform::kEigen, 0.15f, true, 0, 1.5},
+      {"memory of rows", Transform::kEigen, 0.15f, true, 1.52, 0, true},
+      {"memory of rows, fewer bits", Transform::kEigen, 0.15f, true, 0.99, 0, true},
+      {"memory of rows, 1.5 bits with everything", Transform::kEigen, 0.15f, true, 0, 1.5, true},
       {"without transform", Transform::kNone, 0.15f, true, 1.52},
       {"Hadamard", Transform::kHadamard, 0.15f, true, 1.52},
       {"without dead zone", Transform::kEigen, 0, true, 1.52},

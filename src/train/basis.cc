@@ -4,7 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/linalg_eigh.h>
-#include <ATen/ops/outer.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <bit>
@@ -27,39 +28,74 @@ std::span<double> Doubles(at::Tensor& x) {
   return {x.mutable_data_ptr<double>(), static_cast<size_t>(x.numel())};
 }
 
-// (0 ... 0, 1, v_k) without its zeros, and what it takes from a matrix M: M - v (2 / v v^T) v^T M.
-class Reflection {
+constexpr int64_t kBlock = 64;  // reflections that are applied at once
+
+// Reflections P_k = I - 2 v v^T / (v^T v), v = (0 ... 0, 1, u_k), each after those before it, as
+// one: P_n ... P_1 = I - V^T T V with the vectors as rows of V and T lower triangular, so that they
+// are matrix products. Source: Schreiber, Van Loan, 1989, "A storage-efficient WY representation".
+class Reflections {
  public:
-  Reflection(std::span<const float> coefficients, int8_t weight)
-      : vector_(at::empty({static_cast<int64_t>(coefficients.size()) + 1}, at::kDouble)) {
-    const std::span<double> vector = Doubles(vector_);
+  // Vectors of `size` elements, the zeros of the first one left out.
+  Reflections(int64_t size, int64_t capacity)
+      : vectors_(at::zeros({capacity, size}, at::kDouble)), factors_(capacity) {}
+
+  void Add(std::span<const float> coefficients, int8_t weight) {
+    const auto size = static_cast<size_t>(vectors_.size(1));
+    const size_t zeros = size - 1 - coefficients.size();
+    const std::span<double> vector = Doubles(vectors_).subspan(count_ * size + zeros, size - zeros);
     const double scale = 1 / quant::RdBasisWeight(weight);
     double squared = vector[0] = 1;
     for (size_t i = 0; i < coefficients.size(); ++i) {
       const double value = vector[i + 1] = coefficients[i] * scale;
       squared += value * value;
     }
-    factor_ = 2 / squared;
+    factors_[count_++] = 2 / squared;
   }
 
-  // The last rows of `matrix`, as many as the vector has elements, are reflected.
+  // The last rows of `matrix`, as many as the vectors have elements, are reflected.
   void ApplyTo(const at::Tensor& matrix) const {
-    at::Tensor rows = matrix.narrow(0, matrix.size(0) - vector_.size(0), vector_.size(0));
-    rows -= at::outer(vector_, rows.t().mv(vector_) * factor_);
+    const at::Tensor vectors = vectors_.narrow(0, 0, static_cast<int64_t>(count_));
+    at::Tensor rows = matrix.narrow(0, matrix.size(0) - vectors.size(1), vectors.size(1));
+    rows.addmm_(vectors.t(), Triangle(vectors).mm(vectors.mm(rows)), 1, -1);
   }
 
  private:
-  at::Tensor vector_;
-  double factor_ = 0;
+  // T: its row j is -f_j (v_j V^T) T, f_j on the diagonal.
+  at::Tensor Triangle(const at::Tensor& vectors) const {
+    at::Tensor gram = vectors.mm(vectors.t());
+    at::Tensor triangle = at::zeros_like(gram);
+    const std::span<const double> g = Doubles(gram);
+    const std::span<double> t = Doubles(triangle);
+    for (size_t j = 0; j < count_; ++j) {
+      for (size_t i = 0; i < j; ++i) {
+        for (size_t c = 0; c <= i; ++c) {
+          t[j * count_ + c] -= factors_[j] * g[j * count_ + i] * t[i * count_ + c];
+        }
+      }
+      t[j * count_ + j] = factors_[j];
+    }
+    return triangle;
+  }
+
+  at::Tensor vectors_;           // [capacity, size]
+  std::vector<double> factors_;  // 2 / (v^T v)
+  size_t count_ = 0;
 };
 
 at::Tensor Reflected(size_t channels, const Reflectors& reflectors) {
-  at::Tensor matrix = at::eye(static_cast<int64_t>(channels), at::kDouble);
+  const auto size = static_cast<int64_t>(channels);
+  const auto number = static_cast<int64_t>(reflectors.weights.size());
+  at::Tensor matrix = at::eye(size, at::kDouble);
   std::span<const float> left = reflectors.coefficients;
-  for (size_t k = 0; k < reflectors.weights.size(); ++k) {
-    const size_t count = channels - 1 - k;
-    Reflection(left.first(count), reflectors.weights[k]).ApplyTo(matrix);
-    left = left.subspan(count);
+  for (int64_t begin = 0; begin < number; begin += kBlock) {
+    const int64_t end = std::min(begin + kBlock, number);
+    Reflections block(size - begin, end - begin);
+    for (int64_t k = begin; k < end; ++k) {
+      const auto count = static_cast<size_t>(size - 1 - k);
+      block.Add(left.first(count), reflectors.weights[static_cast<size_t>(k)]);
+      left = left.subspan(count);
+    }
+    block.ApplyTo(matrix);
   }
   return matrix;
 }
@@ -128,29 +164,41 @@ std::vector<int8_t> WeightsOf(std::span<const double> variances, uint64_t expect
   return weights;
 }
 
-// Each reflector takes the next direction, as the rounded ones before it left it, to its axis.
-Reflectors ReflectorsOf(at::Tensor directions, std::vector<int8_t> weights) {
+// The coefficients of the reflector that takes `direction` [size] to its first axis, rounded.
+void AppendCoefficients(std::span<const double> direction, int8_t weight,
+                        std::vector<float>* coefficients) {
+  double squared = 0;
+  for (const double value : direction) squared += value * value;
+  const double norm = std::sqrt(squared);
+  const double pivot = direction[0] < 0 ? direction[0] - norm : direction[0] + norm;
+  const double scale = pivot != 0 ? quant::RdBasisWeight(weight) / pivot : 0;
+  for (const double value : direction.subspan(1)) {
+    const double magnitude = std::floor(std::fabs(value * scale) + 0.5 - kDeadZone);
+    coefficients->push_back(static_cast<float>(std::copysign(magnitude, value * scale)));
+  }
+}
+
+// Each reflector takes the next direction, as the rounded ones before it left it, to its axis: at
+// once within a block of directions, all of the block together to those behind it.
+Reflectors ReflectorsOf(const at::Tensor& directions, std::vector<int8_t> weights) {
   const int64_t channels = directions.size(0);
   Reflectors reflectors{std::move(weights), {}};
-  for (int64_t k = 0; k + 1 < channels; ++k) {
-    at::Tensor direction =
-        directions.select(1, k).narrow(0, k, channels - k).contiguous();  // a copy: strided
-    const std::span<const double> u = Doubles(direction);
-    double squared = 0;
-    for (const double value : u) squared += value * value;
-    const double norm = std::sqrt(squared);
-    const double pivot = u[0] < 0 ? u[0] - norm : u[0] + norm;
-    const double scale =
-        pivot != 0 ? quant::RdBasisWeight(reflectors.weights[static_cast<size_t>(k)]) / pivot : 0;
-    const size_t begin = reflectors.coefficients.size();
-    for (const double value : u.subspan(1)) {
-      const double magnitude = std::floor(std::fabs(value * scale) + 0.5 - kDeadZone);
-      reflectors.coefficients.push_back(
-          static_cast<float>(std::copysign(magnitude, value * scale)));
+  for (int64_t begin = 0; begin + 1 < channels; begin += kBlock) {
+    const int64_t end = std::min(begin + kBlock, channels - 1);
+    Reflections block(channels - begin, end - begin);
+    for (int64_t k = begin; k < end; ++k) {
+      at::Tensor direction =
+          directions.select(1, k).narrow(0, k, channels - k).contiguous();  // a copy: strided
+      const int8_t weight = reflectors.weights[static_cast<size_t>(k)];
+      const size_t first = reflectors.coefficients.size();
+      AppendCoefficients(Doubles(direction), weight, &reflectors.coefficients);
+      const auto coefficients = std::span<const float>(reflectors.coefficients).subspan(first);
+      block.Add(coefficients, weight);
+      Reflections one(channels - k, 1);
+      one.Add(coefficients, weight);
+      one.ApplyTo(directions.narrow(1, k, end - k));
     }
-    Reflection(std::span<const float>(reflectors.coefficients).subspan(begin),
-               reflectors.weights[static_cast<size_t>(k)])
-        .ApplyTo(directions);
+    block.ApplyTo(directions.narrow(1, end, channels - end));
   }
   return reflectors;
 }

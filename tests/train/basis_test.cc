@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "core/rng.h"
 #include "tensor/bridge.h"
@@ -27,7 +28,8 @@ at::Tensor Correlated(int64_t rows, uint64_t key, int64_t channels = kWide) {
   for (uint64_t i = 0; i < 12; ++i) {
     x += tensor::UniformTensor(rows, channels, 0.5, key * 100 + i, at::kCPU);
   }
-  for (int64_t c = 0; c < channels; ++c) x.select(1, c) *= 20 * std::pow(0.95, c);
+  const double decay = std::pow(0.95, static_cast<double>(kWide) / static_cast<double>(channels));
+  for (int64_t c = 0; c < channels; ++c) x.select(1, c) *= 20 * std::pow(decay, c);
   const at::Tensor mixed = tensor::UniformTensor(channels, channels, 1, 5, at::kCPU);
   const auto [values, rotation] = at::linalg_eigh((mixed + mixed.t()).to(at::kDouble));
   return (x.mm(rotation) + 3.0).to(at::kFloat);
@@ -90,6 +92,64 @@ TEST(BasisTest, ManyRowsToComeMakeTheComponentsUncorrelated) {
   EXPECT_GT(correlation(100), 0.2);
   EXPECT_LT(bytes(1000), bytes(100'000));
   EXPECT_LT(bytes(100'000), bytes(100'000'000));
+}
+
+// Directions of several blocks of reflections.
+TEST(BasisTest, ComponentsOfManyChannelsAreUncorrelated) {
+  constexpr int64_t kMany = 150;
+  const at::Tensor x = Correlated(60 * kMany, 1, kMany);
+  const Basis basis = FitBasis(Transform::kEigen, MomentsOf(x), 1'000'000'000);
+  const at::Tensor covariance = MomentsOf(basis.Analyse(x, {})).Covariance();
+  const at::Tensor scale = covariance.diagonal().rsqrt();
+  const at::Tensor unit = covariance * scale.unsqueeze(0) * scale.unsqueeze(1);
+  EXPECT_LT((unit - at::eye(kMany, at::kDouble)).abs().max().item<double>(), 0.1);
+  const at::Tensor variances = covariance.diagonal();
+  EXPECT_GT(variances[0].item<double>(), 50 * variances[kMany - 1].item<double>());
+}
+
+// By the definition, one after the other, in double.
+std::vector<double> ProductOfReflections(size_t channels, const Reflectors& reflectors) {
+  std::vector<double> matrix(channels * channels, 0);
+  for (size_t i = 0; i < channels; ++i) matrix[i * channels + i] = 1;
+  size_t at = 0;
+  for (size_t k = 0; k < reflectors.weights.size(); ++k) {
+    std::vector<double> v(channels, 0);
+    double squared = v[k] = 1;
+    for (size_t i = k + 1; i < channels; ++i) {
+      v[i] = reflectors.coefficients[at++] / std::exp2(reflectors.weights[k] / 4.0);
+      squared += v[i] * v[i];
+    }
+    for (size_t c = 0; c < channels; ++c) {
+      double dot = 0;
+      for (size_t i = 0; i < channels; ++i) dot += v[i] * matrix[i * channels + c];
+      for (size_t i = 0; i < channels; ++i) matrix[i * channels + c] -= 2 / squared * dot * v[i];
+    }
+  }
+  return matrix;
+}
+
+TEST(BasisTest, TheMatrixIsTheProductOfItsReflections) {
+  std::mt19937 random(17);
+  for (const size_t channels : {2u, 5u, 64u, 65u, 66u, 130u, 150u}) {
+    for (const size_t left_out : {1u, 2u, 4u}) {
+      if (left_out >= channels) continue;
+      Reflectors reflectors;
+      for (size_t k = 0; k + left_out < channels; ++k) {
+        reflectors.weights.push_back(static_cast<int8_t>(random() % 20));
+        for (size_t i = k + 1; i < channels; ++i) {
+          reflectors.coefficients.push_back(static_cast<float>(random() % 3) - 1);
+        }
+      }
+      const std::vector<double> expected = ProductOfReflections(channels, reflectors);
+      const std::vector<float> zeros(channels, 0);
+      const at::Tensor matrix =
+          Basis(Transform::kEigen, {zeros, zeros}, std::move(reflectors)).Matrix();
+      const std::span<const float> values = tensor::Floats(matrix);
+      for (size_t i = 0; i < values.size(); ++i) {
+        ASSERT_NEAR(values[i], expected[i], 2e-7) << channels << " channels, element " << i;
+      }
+    }
+  }
 }
 
 TEST(BasisTest, WhatWasAnalysedComesBack) {

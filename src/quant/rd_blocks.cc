@@ -127,7 +127,8 @@ struct ReadBlock {
   ByteSpan coded;
   size_t num_low_bits = 0;
   size_t first_low_bit = 0;
-  std::vector<size_t> escapes;  // their places in the message
+  size_t num_escapes = 0;
+  std::vector<uint32_t> escapes;  // their places in the block
 };
 
 // What `action` throws says which block it is about.
@@ -164,7 +165,11 @@ void ReadSymbols(const Layout& layout, size_t at, std::span<uint8_t> symbols, Re
   Named(layout, at, [&] { layout.Decode(at, block->coded, symbols); });
   const std::span<const RdTableShape> shapes = RdShapes();
   layout.ForEach(at, [&](size_t table, size_t i) {
-    if (symbols[i] != shapes[table].escape()) block->num_low_bits += shapes[table].low_bits;
+    if (symbols[i] == shapes[table].escape()) {
+      ++block->num_escapes;
+    } else {
+      block->num_low_bits += shapes[table].low_bits;
+    }
   });
 }
 
@@ -173,10 +178,11 @@ void ReadValues(const Layout& layout, size_t at, std::span<const uint8_t> symbol
                 ByteSpan low_bits, std::span<int32_t> q, ReadBlock* block) {
   const std::span<const RdTableShape> shapes = RdShapes();
   RdBitReader bits(low_bits, block->first_low_bit);
+  block->escapes.reserve(block->num_escapes);
   layout.ForEach(at, [&](size_t table, size_t i) {
     const RdTableShape& shape = shapes[table];
     if (symbols[i] == shape.escape()) {
-      block->escapes.push_back(layout.rows(at).first * layout.channels() + i);
+      block->escapes.push_back(static_cast<uint32_t>(i));
     } else {
       q[i] = shape.ValueOf(symbols[i], bits.Take(shape.low_bits));
     }
@@ -231,19 +237,27 @@ std::vector<int32_t> RdReadIntegers(ByteReader* reader, const RdCoding& coding) 
   });
   if (error) std::rethrow_exception(error);  // damage in a block before it comes first
   size_t num_low_bits = 0;
+  size_t num_escapes = 0;
   for (ReadBlock& block : blocks) {
     block.first_low_bit = num_low_bits;
     num_low_bits += block.num_low_bits;
+    num_escapes += block.num_escapes;
   }
   const ByteSpan low_bits = reader->Take((num_low_bits + 7) / 8);
   RdBitReader(low_bits, num_low_bits).ExpectZeros();
+  if (num_escapes > reader->remaining()) {  // each takes one at least
+    Throw(Code::kDataLoss, "the rate-distortion codes end early: ", num_escapes,
+          " escaped symbols in ", reader->remaining(), " bytes");
+  }
   std::vector<int32_t> q(layout.size());
   ParallelFor(blocks.size(), coding.threads, [&](size_t i) {
     ReadValues(layout, i, layout.Of(i, std::span<const uint8_t>(symbols)), low_bits,
                layout.Of(i, std::span(q)), &blocks[i]);
   });
-  for (const ReadBlock& block : blocks) {
-    for (const size_t i : block.escapes) {
+  for (size_t at = 0; at < blocks.size(); ++at) {
+    const size_t first = layout.rows(at).first * layout.channels();
+    for (const uint32_t place : blocks[at].escapes) {
+      const size_t i = first + place;
       const size_t table = coding.classes.Table(i / layout.channels(), i % layout.channels());
       q[i] = ReadEscape(reader, RdShapeOf(table));
     }

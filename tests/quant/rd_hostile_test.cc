@@ -141,6 +141,8 @@ TEST_F(RdHostile, EscapesAreBoundedAndNeeded) {
   ExpectRefused("ill-formed");
   with({0xcf, 0x8c});
   ExpectRefused("ends early");
+  with({});
+  ExpectRefused("1 escaped symbols in 0 bytes");
   with({0xcf, 0x8c, 0x01, 0x00});
   ExpectRefused("1 bytes too many");
   with({0xcf, 0x8c, 0x01});

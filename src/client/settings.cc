@@ -164,6 +164,7 @@ transport::OpenRequest OpenRequestOf(const config::ClientConfig& config, const s
     request.quant.gradient_method = "rd";
     request.quant.gradient_target_bits = rate;
   }
+  request.quant.rd_memory = config.quant.rd.memory;
   request.quant.group_size = config.quant.group_size;
   const auto method = quant::ParseMethod(config.quant.method);
   if (method && quant::NeedsCache(*method)) request.quant.cache_bytes = config.quant.cache_bytes;

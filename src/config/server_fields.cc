@@ -40,11 +40,20 @@ FieldList LimitFields(LimitsConfig* c) {
        .unit = "blocks"},
       {.key = "limits.methods",
        .target = &c->methods,
-       .help = "Quantizers that a client may choose (its quant.method).",
+       .help = "Quantizers that a client may choose (its quant.method); amaq-rd also for gradients "
+               "(its quant.gradient.method: rd).",
        .names = "none fixed linear waterfill group aqsgd tahquant amaq amaq-delta amaq-rd"},
       {.key = "limits.max_cache_bytes",
        .target = &c->max_cache_bytes,
        .help = "Disk space that a client may ask for to cache its samples (its quant.cache_bytes).",
+       .min = 0,
+       .max = 1e15,
+       .unit = "bytes"},
+      {.key = "limits.max_coder_bytes",
+       .target = &c->max_coder_bytes,
+       .help =
+           "Memory that the coders of a session may need at most, by method amaq-rd and gradients "
+           "by rd: it grows with the square of the model's width.",
        .min = 0,
        .max = 1e15,
        .unit = "bytes"},

@@ -56,12 +56,18 @@ struct RdEncoded {
 std::optional<RdEncoded> RdEncode(std::span<const float> y, const RdOptions& options,
                                   const RdModel& model, std::span<float> decoded);
 
+struct RdDecodeOptions {
+  bool takes_kinds = true;             // rows may be of kinds; false: they must not
+  const KernelSet* kernels = nullptr;  // as in RdOptions, and
+  size_t threads = 1;
+};
+
 // The reverse: out [R, H], R rows as both parties know. Errors: kDataLoss for bytes that RdEncode
 // would not have made with this model, its generation first of all; of damaged blocks of symbols
 // the first is named. Nothing is written on error. Allocates in proportion to R * H. kernels,
 // threads: as in RdOptions.
 RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, std::span<float> out,
-                  const KernelSet* kernels = nullptr, size_t threads = 1);
+                  const RdDecodeOptions& options = {});
 
 // Bits of the sections that RdEncode would make without kinds of rows, within a few percent;
 // infinite where it makes none.

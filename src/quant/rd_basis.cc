@@ -131,7 +131,7 @@ RdBasis ReadRdBasis(const std::vector<Section>& sections, size_t channels) {
     const size_t wanted = NumCoefficients(size, count);
     std::vector<float>& packed = basis.reflectors.coefficients;
     packed.resize((wanted + kPacked - 1) / kPacked * kPacked);
-    RdDecode(sections, RdModel(kPacked), packed);
+    RdDecode(sections, RdModel(kPacked), packed, {.takes_kinds = false});
     if (std::any_of(packed.begin() + static_cast<ptrdiff_t>(wanted), packed.end(),
                     [](float v) { return v != 0; })) {
       Throw(Code::kDataLoss, "the basis has coefficients of no reflector");

@@ -87,7 +87,7 @@ std::vector<uint16_t> ReadKinds(ByteReader* reader, size_t rows, size_t channels
 }  // namespace
 
 RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, std::span<float> out,
-                  const KernelSet* kernels, size_t threads) {
+                  const RdDecodeOptions& options) {
   const size_t channels = model.channels();
   AMAQ_CHECK(channels != 0);
   if (out.size() % channels != 0) {
@@ -112,11 +112,15 @@ RdCounts RdDecode(const std::vector<Section>& sections, const RdModel& model, st
   if ((head.flags & kRdHasRowClasses) != 0) classes.row_classes = ReadRowClasses(&reader, rows);
   std::vector<uint16_t> kinds;
   if ((head.flags & kRdHasKinds) != 0) {
+    if (!options.takes_kinds) {
+      Throw(Code::kDataLoss,
+            "rows of a rate-distortion coded tensor without a memory are of kinds");
+    }
     kinds = ReadKinds(&reader, rows, channels, model.num_kinds());
   }
-  threads = RdThreads(threads, out.size());
+  const size_t threads = RdThreads(options.threads, out.size());
   const std::vector<int32_t> q =
-      RdReadIntegers(&reader, {classes, model.tables(), RdKernels(kernels), threads});
+      RdReadIntegers(&reader, {classes, model.tables(), RdKernels(options.kernels), threads});
   RdCounts counts = RdCountsOf(q, classes, head.step.index, threads);
   if (!kinds.empty()) {
     counts.rows.resize(out.size());

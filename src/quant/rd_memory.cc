@@ -65,10 +65,10 @@ class Candidates {
     for (const size_t c : order_) scales_.push_back(1 / std::sqrt(noise[c]));
   }
   size_t compared() const { return order_.size(); }
-  // Padded with zeros to whole strides.
-  std::vector<float> Reduced(std::span<const float> row) const {
+  // `factor` times the row, padded with zeros to whole strides.
+  std::vector<float> Reduced(std::span<const float> row, float factor = 1) const {
     std::vector<float> reduced((order_.size() + kStride - 1) / kStride * kStride);
-    for (size_t i = 0; i < order_.size(); ++i) reduced[i] = row[order_[i]] * scales_[i];
+    for (size_t i = 0; i < order_.size(); ++i) reduced[i] = row[order_[i]] * factor * scales_[i];
     return reduced;
   }
   void Add(size_t kind, std::span<const float> reduced) {
@@ -156,22 +156,44 @@ void RdMemory::AddExpectation(uint16_t kind, float times, std::span<float> row) 
   for (size_t c = 0; c < channels_; ++c) row[c] += mean[c] * factor;
 }
 
-void RdMemory::Learn(std::span<const uint16_t> kinds, std::span<const float> rows) {
-  AMAQ_CHECK(rows.size() == kinds.size() * channels_);
-  if (kinds.empty()) return;
-  const size_t largest = *std::max_element(kinds.begin(), kinds.end());
-  if (largest > size()) {
-    counts_.resize(largest);
-    means_.resize(largest * channels_);
+RdMemoryChanges::Kind RdMemory::KnownKind(uint16_t kind,
+                                          std::span<const RdMemoryChanges* const> earlier) const {
+  for (size_t i = earlier.size(); i-- > 0;) {
+    const auto found = earlier[i]->kinds.find(kind);
+    if (found != earlier[i]->kinds.end()) return found->second;
   }
+  if (kind > size()) return {0, std::vector<float>(channels_)};
+  const auto mean = means().subspan((size_t{kind} - 1) * channels_, channels_);
+  return {counts_[size_t{kind} - 1], {mean.begin(), mean.end()}};
+}
+
+void RdMemory::Learn(std::span<const uint16_t> kinds, std::span<const float> rows,
+                     std::span<const RdMemoryChanges* const> earlier,
+                     RdMemoryChanges* changes) const {
+  AMAQ_CHECK(rows.size() == kinds.size() * channels_);
   for (size_t r = 0; r < kinds.size(); ++r) {
     if (kinds[r] == 0) continue;
-    const size_t at = size_t{kinds[r]} - 1;
-    counts_[at] = std::min(counts_[at] + 1, kRemembered);
-    const auto count = static_cast<float>(counts_[at]);
-    float* mean = means_.data() + at * channels_;
+    auto entry = changes->kinds.find(kinds[r]);
+    if (entry == changes->kinds.end()) {
+      entry = changes->kinds.emplace(kinds[r], KnownKind(kinds[r], earlier)).first;
+    }
+    RdMemoryChanges::Kind& known = entry->second;
+    known.count = std::min(known.count + 1, kRemembered);
+    const auto count = static_cast<float>(known.count);
     const float* row = rows.data() + r * channels_;
-    for (size_t c = 0; c < channels_; ++c) mean[c] += (row[c] - mean[c]) / count;
+    for (size_t c = 0; c < channels_; ++c) known.mean[c] += (row[c] - known.mean[c]) / count;
+  }
+}
+
+void RdMemory::Apply(const RdMemoryChanges& changes) {
+  if (changes.largest() > size()) {
+    counts_.resize(changes.largest());
+    means_.reserve(changes.largest() * channels_);  // no more than that: it is a bound
+    means_.resize(changes.largest() * channels_);
+  }
+  for (const auto& [kind, known] : changes.kinds) {
+    counts_[size_t{kind} - 1] = known.count;
+    std::copy(known.mean.begin(), known.mean.end(), means_.data() + (size_t{kind} - 1) * channels_);
   }
 }
 
@@ -179,10 +201,10 @@ std::vector<uint16_t> FindRowKinds(std::span<const float> y, const RdKindSearch&
   const size_t channels = search.noise.size();
   const size_t rows = y.size() / channels;
   Candidates candidates(ComparedChannels(y, channels), search.noise);
-  for (size_t kind = 1; kind <= search.memory.size(); ++kind) {
-    std::vector<float> mean(channels);
-    search.memory.AddExpectation(static_cast<uint16_t>(kind), 1, mean);
-    candidates.Add(kind, candidates.Reduced(mean));
+  const RdMemory& memory = search.memory;
+  for (size_t k = 0; k < memory.size(); ++k) {
+    const auto mean = memory.means().subspan(k * channels, channels);
+    candidates.Add(k + 1, candidates.Reduced(mean, Belief(memory.counts()[k])));
   }
   const float far = kFar * static_cast<float>(candidates.compared());
   const size_t largest = RdMemory::LargestKind(channels);

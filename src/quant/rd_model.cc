@@ -36,6 +36,21 @@ const std::shared_ptr<const SymbolTables>& EmptyTables() {
   return tables;
 }
 
+// What another message of a step adds; kinds and rows left out.
+void AddCounts(const RdCounts& counts, RdCounts* sum) {
+  for (size_t c = 0; c < sum->channel_sums.size(); ++c) {
+    sum->channel_sums[c] = Saturated(sum->channel_sums[c] +
+                                     RdScaled(counts.channel_sums[c], counts.index - sum->index));
+  }
+  for (size_t i = 0; i < sum->symbols.size(); ++i) {
+    sum->symbols[i] =
+        static_cast<uint32_t>(Saturated(uint64_t{sum->symbols[i]} + counts.symbols[i]));
+  }
+  sum->row_weights = Saturated(sum->row_weights + counts.row_weights);
+  if (counts.has_centroids) sum->centroids = counts.centroids;
+  sum->has_centroids = sum->has_centroids || counts.has_centroids;
+}
+
 }  // namespace
 
 RdModel::RdModel(size_t channels)
@@ -43,6 +58,17 @@ RdModel::RdModel(size_t channels)
       symbols_(RdCountOffsets()[kRdTables]),
       memory_(channels),
       tables_(EmptyTables()) {}
+
+uint64_t RdModel::LargestBytes(size_t channels, bool has_memory) {
+  const uint64_t tables =
+      kRdTables * ((sizeof(SymbolTables::Slice) << 8) + (uint64_t{1} << kFrequencyBits));
+  const uint64_t counts =
+      sizeof(uint64_t) * uint64_t{channels} + sizeof(uint32_t) * RdCountOffsets()[kRdTables];
+  // Of what was kept and of the step under way; a node of a map is below 128 bytes.
+  const uint64_t kinds = has_memory ? RdMemory::LargestKind(channels) : 0;
+  const uint64_t means = kinds * sizeof(float) * uint64_t{channels};
+  return tables + 2 * (counts + means) + kinds * (sizeof(uint32_t) + 128);
+}
 
 const SymbolTables& RdModel::tables() const {
   if (!tables_) tables_ = std::make_shared<const SymbolTables>(TablesOf(symbols_));
@@ -52,7 +78,7 @@ const SymbolTables& RdModel::tables() const {
 size_t RdModel::num_kinds() const {
   size_t largest = memory_.size();
   for (const Pending& entry : pending_) {
-    for (const uint16_t kind : entry.counts.kinds) largest = std::max<size_t>(largest, kind);
+    largest = std::max(largest, entry.changes.largest());
   }
   return largest;
 }
@@ -70,30 +96,30 @@ std::vector<uint8_t> RdModel::BasesAt(int32_t index) const {
 
 void RdModel::Add(const MessagePlace& place, RdCounts counts) {
   AMAQ_CHECK(counts.channel_sums.size() == scales_.size());
-  if (pending_.empty() || pending_.back().first.step != place.step ||
-      pending_.back().first.attempt != place.attempt) {
-    pending_.push_back({place, std::move(counts)});
-    return;
+  const bool is_first = pending_.empty() || pending_.back().first.step != place.step ||
+                        pending_.back().first.attempt != place.attempt;
+  std::vector<const RdMemoryChanges*> earlier;
+  for (const Pending& entry : pending_) earlier.push_back(&entry.changes);
+  if (is_first) {
+    pending_.push_back({place, {}, {}});
+  } else {
+    earlier.pop_back();
   }
-  RdCounts& sum = pending_.back().counts;
-  for (size_t c = 0; c < scales_.size(); ++c) {
-    sum.channel_sums[c] =
-        Saturated(sum.channel_sums[c] + RdScaled(counts.channel_sums[c], counts.index - sum.index));
+  Pending& step = pending_.back();
+  memory_.Learn(counts.kinds, counts.rows, earlier, &step.changes);
+  counts.kinds = {};
+  counts.rows = {};
+  if (is_first) {
+    step.counts = std::move(counts);
+  } else {
+    AddCounts(counts, &step.counts);
   }
-  for (size_t i = 0; i < sum.symbols.size(); ++i) {
-    sum.symbols[i] = static_cast<uint32_t>(Saturated(uint64_t{sum.symbols[i]} + counts.symbols[i]));
-  }
-  sum.row_weights = Saturated(sum.row_weights + counts.row_weights);
-  if (counts.has_centroids) sum.centroids = counts.centroids;
-  sum.has_centroids = sum.has_centroids || counts.has_centroids;
-  sum.kinds.insert(sum.kinds.end(), counts.kinds.begin(), counts.kinds.end());
-  sum.rows.insert(sum.rows.end(), counts.rows.begin(), counts.rows.end());
 }
 
 void RdModel::Keep(const MessagePlace& place) {
   bool is_changed = false;
   for (; !pending_.empty() && pending_.front().first < place; pending_.pop_front()) {
-    Merge(pending_.front().counts);
+    Merge(pending_.front());
     is_changed = true;
   }
   if (!is_changed) return;
@@ -101,7 +127,8 @@ void RdModel::Keep(const MessagePlace& place) {
   tables_.reset();
 }
 
-void RdModel::Merge(const RdCounts& counts) {
+void RdModel::Merge(const Pending& step) {
+  const RdCounts& counts = step.counts;
   for (size_t c = 0; c < scales_.size(); ++c) {
     const uint64_t known = RdScaled(Decayed(scales_[c]), index_ - counts.index);
     scales_[c] = Saturated(known + kScaleUnit * Saturated(counts.channel_sums[c]));
@@ -112,7 +139,7 @@ void RdModel::Merge(const RdCounts& counts) {
     symbols_[i] = static_cast<uint32_t>(Saturated(Decayed(symbols_[i]) + counts.symbols[i]));
   }
   if (counts.has_centroids) centroids_ = counts.centroids;
-  memory_.Learn(counts.kinds, counts.rows);
+  memory_.Apply(step.changes);
 }
 
 void RdModel::TakeBack(const MessagePlace& place) {
@@ -166,8 +193,12 @@ uint64_t RdModel::Digest() const {
     AppendLittleEndian(&state, entry.counts.row_weights);
     for (const uint64_t sum : entry.counts.channel_sums) AppendLittleEndian(&state, sum);
     for (const uint32_t count : entry.counts.symbols) AppendLittleEndian(&state, count);
-    for (const uint16_t kind : entry.counts.kinds) AppendLittleEndian(&state, kind);
-    for (const float value : entry.counts.rows) AppendLittleEndian(&state, value);
+    if (entry.counts.has_centroids) AppendLittleEndian(&state, entry.counts.centroids);
+    for (const auto& [kind, known] : entry.changes.kinds) {
+      AppendLittleEndian(&state, kind);
+      AppendLittleEndian(&state, known.count);
+      for (const float value : known.mean) AppendLittleEndian(&state, value);
+    }
   }
   return amaq::Digest(state);
 }

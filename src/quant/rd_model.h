@@ -46,6 +46,9 @@ class RdModel {
  public:
   explicit RdModel(size_t channels);
 
+  // What one of so many channels needs at most; has_memory: its rows are of kinds.
+  static uint64_t LargestBytes(size_t channels, bool has_memory);
+
   size_t channels() const { return scales_.size(); }
   // How many Keeps changed it. At most 2^32 - 1 of them.
   uint32_t generation() const { return generation_; }
@@ -76,9 +79,10 @@ class RdModel {
  private:
   struct Pending {
     MessagePlace first;  // messages of one step and attempt are one entry
-    RdCounts counts;
+    RdCounts counts;     // without kinds and rows, which are in:
+    RdMemoryChanges changes;
   };
-  void Merge(const RdCounts& counts);
+  void Merge(const Pending& step);
 
   uint32_t generation_ = 0;
   int32_t index_ = 0;              // of the step that scales_ are relative to

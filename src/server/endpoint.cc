@@ -186,10 +186,15 @@ void TakeRange(const transport::QuantRequest& quant, train::CutOptions* cut) {
   cut->range_max_clipped = quant.range_max_clipped;
 }
 
-void TakeGradientMethod(const transport::QuantRequest& quant, train::CutOptions* cut) {
+void TakeGradientMethod(const transport::QuantRequest& quant, const config::LimitsConfig& limits,
+                        train::CutOptions* cut) {
   if (quant.gradient_method == "same") return;
   if (quant.gradient_method != "rd") {
     Refuse("quant.gradient.method '", quant.gradient_method, "' of the client is unknown");
+  }
+  if (!Contains(limits.methods, "amaq-rd")) {
+    Refuse("quant.gradient.method is 'rd' at the client, limits.methods of the server allows ",
+           Joined(limits.methods), ", without amaq-rd");
   }
   if (quant.gradient_bits != "same" || quant.gradient_bits_offset != 0) {
     Refuse("quant.gradient.method is rd at the client, with quant.gradient.bits '",
@@ -199,6 +204,12 @@ void TakeGradientMethod(const transport::QuantRequest& quant, train::CutOptions*
   CheckNumber("quant.gradient.target_bits", quant.gradient_target_bits, quant::kRdLowestRate,
               8.001);
   cut->gradient_rate = quant.gradient_target_bits;
+}
+
+void CheckCoderBytes(uint64_t bytes, const config::LimitsConfig& limits) {
+  if (bytes <= limits.max_coder_bytes) return;
+  Refuse("quant.method and quant.gradient.method of the client need up to ", bytes,
+         " bytes for coders, limits.max_coder_bytes of the server is ", limits.max_coder_bytes);
 }
 
 train::CutOptions CutOf(const OpenRequest& request, const config::ServerFileConfig& config) {
@@ -224,12 +235,13 @@ train::CutOptions CutOf(const OpenRequest& request, const config::ServerFileConf
            " at the client, -6 to 6 here");
   }
   cut.gradient_bits_offset = quant.gradient_bits_offset;
-  TakeGradientMethod(quant, &cut);
+  TakeGradientMethod(quant, config.limits, &cut);
   if (quant.gradient_rounding != "stochastic" && quant.gradient_rounding != "nearest") {
     Refuse("quant.gradient.rounding '", quant.gradient_rounding, "' of the client is unknown");
   }
   cut.gradient_rounding = quant.gradient_rounding == "stochastic" ? quant::Rounding::kStochastic
                                                                   : quant::Rounding::kNearestEven;
+  cut.rd_memory = quant.rd_memory;
   cut.seed = request.seed;
   cut.cut = request.client_blocks;
   return cut;
@@ -295,7 +307,9 @@ class SessionTable : public transport::Endpoint {
     CheckModel(request, models::FingerprintOf(model_, request.client_blocks),
                config_.model.allow_mixed_formats);
     const models::StageOptions stage = StageOf(request, config_.device);
-    EngineOptions options{CutOf(request, config_),
+    const train::CutOptions cut = CutOf(request, config_);
+    CheckCoderBytes(train::CoderBytes(cut, model_.spec.hidden), config_.limits);
+    EngineOptions options{cut,
                           {request.optimizer.beta1, request.optimizer.beta2, request.optimizer.eps,
                            request.optimizer.weight_decay},
                           stage.lora,

@@ -228,6 +228,11 @@ Basis::Basis(Transform transform, RowMeans means, Reflectors reflectors)
   if (matrix_.defined()) matrix_ = matrix_.to(at::kFloat);
 }
 
+uint64_t Basis::LargestBytes(int64_t channels) {
+  const auto size = static_cast<uint64_t>(channels);
+  return size * size / 2 * sizeof(float) + size * size * (sizeof(double) + sizeof(float));
+}
+
 at::Tensor Basis::Matrix() const {
   if (!matrix_.defined()) return at::eye(channels(), at::kFloat);
   return matrix_.to(at::kCPU);

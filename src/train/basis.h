@@ -37,6 +37,9 @@ class Basis {
   // coefficients that no unit vector has.
   Basis(Transform transform, RowMeans means, Reflectors reflectors);
 
+  // What one needs at most, while it is formed: coefficients, the matrix in fp64 and in fp32.
+  static uint64_t LargestBytes(int64_t channels);
+
   Transform transform() const { return transform_; }
   int64_t channels() const { return static_cast<int64_t>(means_.rows.size()); }
   const RowMeans& means() const { return means_; }

@@ -95,6 +95,16 @@ double MeanGradientWidth(const CutOptions& options, std::span<const uint8_t> wid
   return quant::Mean(std::vector<double>(sent.begin(), sent.end()));
 }
 
+uint64_t CoderBytes(const CutOptions& options, int64_t channels) {
+  const auto size = static_cast<size_t>(channels);
+  uint64_t bytes = 0;
+  if (options.gradient_rate > 0) bytes += quant::RdModel::LargestBytes(size, false);
+  if (options.method == quant::Method::kAmaqRd) {
+    bytes += quant::RdModel::LargestBytes(size, options.rd_memory) + Basis::LargestBytes(channels);
+  }
+  return bytes;
+}
+
 CutCoder::CutCoder(const CutOptions& options)
     : options_(options),
       activation_(CoderOf(options, quant::TensorKind::kActivation)),

@@ -46,9 +46,13 @@ struct CutOptions {
   // And the folder of its file; not agreed, each party has its own.
   std::string cache_dir = "amaq-cache";
   double rd_dead_zone = 0.15;       // amaq-rd, sender
-  bool rd_memory = true;            // the same
+  bool rd_memory = true;            // amaq-rd: rows may be of kinds (quant/rd_memory.h)
   quant::WidthConfig rd_rate = {};  // amaq-rd, sender: its target
 };
+
+// Host memory that the coders of a cut of `channels` channels keep or need for a moment by amaq-rd
+// and by a gradient rate, at most; 0 without.
+uint64_t CoderBytes(const CutOptions& options, int64_t channels);
 
 using quant::GradientRows;
 using quant::PlanGradientRows;

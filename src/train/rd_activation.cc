@@ -108,7 +108,8 @@ at::Tensor RdActivation::Decode(const std::vector<Section>& sections,
   AMAQ_CHECK(!segments.empty());
   at::Tensor y = tensor::EmptyFloats(segments.back(), basis_->channels());
   quant::RdCounts counts =
-      quant::RdDecode(sections, model, tensor::Floats(y), nullptr, tensor::NumThreads());
+      quant::RdDecode(sections, model, tensor::Floats(y),
+                      {.takes_kinds = options_.remembers, .threads = tensor::NumThreads()});
   at::Tensor x =
       basis_->Synthesise(y.to(basis_->device()), quant::SinkRows(segments, options_.sink_tokens));
   if (place) model.Add(*place, std::move(counts));

@@ -25,7 +25,7 @@ namespace amaq::train {
 struct RdActivationOptions {
   uint32_t sink_tokens = 1;
   double dead_zone = 0.15;
-  bool remembers = true;  // sender: rows cross as the difference to the mean of rows like them
+  bool remembers = true;         // rows may cross as the difference to the mean of rows like them
   quant::WidthConfig rate = {};  // sender: how its target falls
 };
 

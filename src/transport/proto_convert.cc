@@ -33,6 +33,7 @@ void ToProto(const QuantRequest& quant, v1::QuantRequest* out) {
   out->set_range_margin(quant.range_margin);
   out->set_range_max_clipped(quant.range_max_clipped);
   out->set_gradient_method(quant.gradient_method);
+  out->set_rd_memory(quant.rd_memory);
 }
 
 QuantRequest FromProto(const v1::QuantRequest& in) {
@@ -59,7 +60,8 @@ QuantRequest FromProto(const v1::QuantRequest& in) {
           .positions = in.positions(),
           .range_margin = in.range_margin(),
           .range_max_clipped = in.range_max_clipped(),
-          .gradient_method = in.gradient_method()};
+          .gradient_method = in.gradient_method(),
+          .rd_memory = in.rd_memory()};
 }
 
 void ToProto(const LoraRequest& lora, v1::LoraRequest* out) {

@@ -52,7 +52,7 @@ class Stream {
     coded_ = quant::RdEncode(y_, options_, model_, {}).value();
   }
   void Decode(size_t threads = 1) {
-    quant::RdDecode(coded_.sections, model_, out_, nullptr, threads);
+    quant::RdDecode(coded_.sections, model_, out_, {.threads = threads});
   }
   void Copy() { std::memcpy(out_.data(), y_.data(), y_.size() * sizeof(float)); }
   void EncodePacked() { packed_ = quant::Encode(View(), widths_, {}, {}); }
@@ -74,7 +74,7 @@ class Stream {
       quant::RdOptions options = options_;
       options.kernels = &set;
       const quant::RdEncoded again = quant::RdEncode(y_, options, model_, {}).value();
-      quant::RdDecode(coded_.sections, model_, out_, options.kernels);
+      quant::RdDecode(coded_.sections, model_, out_, {.kernels = options.kernels});
       if (out_ != told || again.sections.back().bytes != coded_.sections.back().bytes) {
         Throw(Code::kInternal, "kernel set ", set.name, " codes or decodes otherwise");
       }

@@ -228,6 +228,19 @@ TEST_F(RdCoderTest, EveryTruncationAndExcessIsRefusedAndChangesNothing) {
       receiver_->Decode(sent.sections, sent.raw_dtype, Context(1), kRows, kChannels, out));
 }
 
+// No sender of gradients makes them, and a receiver would have to remember them.
+TEST_F(RdCoderTest, RowsOfKindsAreRefused) {
+  const std::vector<float> y = Gradient(1);
+  RdOptions options;
+  options.step.index = -16;
+  options.kinds = RdKinds::kLearn;
+  const RdEncoded sent = RdEncode(y, options, RdModel(kChannels), {}).value();
+  ASSERT_FALSE(sent.counts.kinds.empty());
+  std::vector<float> out(y.size());
+  EXPECT_ERROR(receiver_->Decode(sent.sections, {}, Context(0), kRows, kChannels, out),
+               Code::kDataLoss, "without a memory are of kinds");
+}
+
 TEST_F(RdCoderTest, AMessageWithoutRowsCrosses) {
   const CodedMatrix sent = sender_->Encode({nullptr, DType::kF32, 0, kChannels}, {}, {});
   std::vector<float> out;

@@ -57,7 +57,7 @@ void ExpectDecodes(const std::string& name, const KernelSet& kernels) {
   for (uint32_t i = 0; i < run.messages.size(); ++i) {
     const GoldenMessage& message = run.messages[i];
     std::vector<float> out(message.values.size());
-    model.Add({step, 0, i}, RdDecode(message.sections, model, out, &kernels));
+    model.Add({step, 0, i}, RdDecode(message.sections, model, out, {.kernels = &kernels}));
     ASSERT_EQ(std::memcmp(out.data(), message.values.data(), out.size() * sizeof(float)), 0)
         << name << ", message " << i << ", " << kernels.name;
     if (message.is_kept) model.Keep({++step, 0, 0});

@@ -9,6 +9,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <numeric>
 
 #include "core/bytes.h"
 #include "quant/rd_format.h"
@@ -54,7 +56,11 @@ RdOptions Learning(int32_t index) {
 
 TEST(RdMemory, AMeanIsThatOfItsRowsAndBelievedMoreTheMoreItSaw) {
   RdMemory memory(2);
-  memory.Learn(std::vector<uint16_t>{2, 0, 2}, std::vector<float>{3, 6, 99, 99, 5, 2});
+  RdMemoryChanges changes;
+  memory.Learn(std::vector<uint16_t>{2, 0, 2}, std::vector<float>{3, 6, 99, 99, 5, 2}, {},
+               &changes);
+  EXPECT_EQ(memory.size(), 0u);
+  memory.Apply(changes);
   EXPECT_EQ(memory.size(), 2u);
   EXPECT_THAT(memory.counts(), ElementsAre(0, 2));
   std::vector<float> row = {1, 1};
@@ -96,6 +102,99 @@ TEST(RdMemory, WhatIsNoStateIsRefused) {
 TEST(RdMemory, ItHoldsNoMoreThan64MiB) {
   EXPECT_EQ(RdMemory::LargestKind(576), 4095u);
   EXPECT_EQ(RdMemory::LargestKind(16384), 1024u);
+}
+
+// A peer may send any number of rows before it commits a step, or never do so.
+TEST(RdMemory, WhatIsPendingGrowsWithTheKindsNotWithTheRows) {
+  KindSource source(47, 5, 0.1);
+  RdMemory memory(kChannels);
+  RdMemoryChanges changes;
+  for (int message = 0; message < 100; ++message) {
+    memory.Learn(std::vector<uint16_t>{1, 0, 3, 3, 0}, source.Next(5), {}, &changes);
+  }
+  EXPECT_EQ(changes.kinds.size(), 2u);
+  EXPECT_EQ(changes.largest(), 3u);
+  EXPECT_EQ(changes.kinds.at(3).mean.size(), kChannels);
+}
+
+RdCounts CountsOf(std::vector<uint16_t> kinds, std::vector<float> rows) {
+  RdCounts counts;
+  counts.channel_sums.assign(kChannels, 1);
+  counts.symbols.assign(RdCountOffsets()[kRdTables], 0);
+  counts.kinds = std::move(kinds);
+  counts.rows = std::move(rows);
+  return counts;
+}
+
+TEST(RdMemory, AModelNeedsNoMoreThanItSays) {
+  const size_t kinds = RdMemory::LargestKind(kChannels);
+  std::vector<uint16_t> all(kinds);
+  std::iota(all.begin(), all.end(), uint16_t{1});
+  RdModel model(kChannels);
+  model.Add({0, 0, 0}, CountsOf(all, std::vector<float>(kinds * kChannels, 1)));
+  model.Keep({1, 0, 0});
+  const uint64_t kept = model.State().size();
+  EXPECT_LE(2 * kept, RdModel::LargestBytes(kChannels, true));
+  EXPECT_GT(3 * kept + (2 << 20), RdModel::LargestBytes(kChannels, true));
+  EXPECT_LT(RdModel::LargestBytes(kChannels, false), uint64_t{2} << 20);
+}
+
+// The memory by its definition: the rows of kept steps, one by one.
+class ReplayedMemory {
+ public:
+  void Learn(const std::vector<uint16_t>& kinds, const std::vector<float>& rows) {
+    for (size_t r = 0; r < kinds.size(); ++r) {
+      if (kinds[r] == 0) continue;
+      if (kinds[r] > counts.size()) {
+        counts.resize(kinds[r]);
+        means.resize(kinds[r] * kChannels);
+      }
+      counts[kinds[r] - 1] = std::min(counts[kinds[r] - 1] + 1, 64u);
+      for (size_t c = 0; c < kChannels; ++c) {
+        float& mean = means[(kinds[r] - 1) * kChannels + c];
+        mean += (rows[r * kChannels + c] - mean) / static_cast<float>(counts[kinds[r] - 1]);
+      }
+    }
+  }
+  std::vector<uint32_t> counts;
+  std::vector<float> means;
+};
+
+TEST(RdMemory, KeptStepsChangeItAsTheirRowsOneByOneWhateverIsTakenBack) {
+  Random random(48);
+  KindSource source(48, 9, 0.5);
+  RdModel model(kChannels);
+  ReplayedMemory expected;
+  struct Message {
+    std::vector<uint16_t> kinds;
+    std::vector<float> rows;
+  };
+  std::map<uint64_t, std::vector<Message>> pending;
+  uint64_t kept = 0;
+  for (uint64_t step = 0; step < 60; ++step) {
+    for (uint32_t micro_batch = 0; micro_batch <= random.Below(3); ++micro_batch) {
+      Message message;
+      for (int r = 0; r < 8; ++r) {
+        message.kinds.push_back(
+            static_cast<uint16_t>(random.Below(static_cast<uint32_t>(step) + 2)));
+      }
+      message.rows = source.Next(8);
+      model.Add({step, 0, micro_batch}, CountsOf(message.kinds, message.rows));
+      pending[step].push_back(std::move(message));
+    }
+    if (random.Below(4) == 0) {
+      model.TakeBack({step, 0, 0});
+      pending.erase(step);
+    }
+    if (random.Below(2) == 0) continue;  // two steps and more may be pending
+    for (; kept <= step; ++kept) {
+      for (const Message& message : pending[kept]) expected.Learn(message.kinds, message.rows);
+    }
+    model.Keep({step + 1, 0, 0});
+    ASSERT_THAT(model.memory().counts(), ::testing::ElementsAreArray(expected.counts)) << step;
+    ASSERT_TRUE(std::ranges::equal(model.memory().means(), expected.means)) << step;
+  }
+  EXPECT_GT(expected.counts.size(), 30u);
 }
 
 TEST(RdMemory, RowsThatComeAgainNeedFewerBitsAndOthersNoMore) {
@@ -191,6 +290,13 @@ class RdKindsHostile : public ::testing::Test {
 TEST_F(RdKindsHostile, TheMessageItselfIsTaken) {
   std::vector<float> out(kRows * kChannels);
   EXPECT_NO_THROW(RdDecode(sent_, model_, out));
+}
+
+TEST_F(RdKindsHostile, WhoHasNoMemoryTakesNoKinds) {
+  std::vector<float> out(kRows * kChannels, 7.0f);
+  EXPECT_ERROR(RdDecode(sent_, model_, out, {.takes_kinds = false}), Code::kDataLoss,
+               "without a memory are of kinds");
+  EXPECT_THAT(out, Each(7.0f));
 }
 
 TEST_F(RdKindsHostile, WidthsHaveALimit) {

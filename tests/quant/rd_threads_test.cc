@@ -76,7 +76,7 @@ TEST_P(RdThreads, GiveTheSameBytesAndValuesWhateverTheirNumber) {
     EXPECT_EQ(coded.sections.back().bytes, one.sections.back().bytes) << threads;
     EXPECT_EQ(decoded, told);
     ExpectEqual(coded.counts, known);
-    ExpectEqual(RdDecode(one.sections, model_, received, nullptr, threads), known);
+    ExpectEqual(RdDecode(one.sections, model_, received, {.threads = threads}), known);
     EXPECT_EQ(received, told);
     EXPECT_EQ(RdEstimateBits(y, options_, model_), bits);
   }
@@ -149,7 +149,7 @@ class RdDamage : public ::testing::Test {
   // Refused for this block, with an output that nobody touched.
   void ExpectBlockNamed(size_t block, size_t threads) const {
     std::vector<float> out(kRows * kChannels, 7.0f);
-    EXPECT_ERROR(RdDecode(sent_, model_, out, nullptr, threads), Code::kDataLoss,
+    EXPECT_ERROR(RdDecode(sent_, model_, out, {.threads = threads}), Code::kDataLoss,
                  StrCat("block ", block, " of the rate-distortion codes (",
                         block == 2 ? kRows - 2 * kBlockRows : kBlockRows, " rows from row ",
                         block * kBlockRows, "): "));
@@ -163,7 +163,7 @@ class RdDamage : public ::testing::Test {
 
 TEST_F(RdDamage, NoneIsTaken) {
   std::vector<float> out(kRows * kChannels);
-  EXPECT_NO_THROW(RdDecode(sent_, model_, out, nullptr, 2));
+  EXPECT_NO_THROW(RdDecode(sent_, model_, out, {.threads = 2}));
 }
 
 TEST_F(RdDamage, AnyFlippedByteIsFoundInItsBlock) {

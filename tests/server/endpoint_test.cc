@@ -92,6 +92,19 @@ TEST_F(EndpointTest, EveryLimitIsRefusedNamingBothValuesAndWhereEachIsSet) {
          r.quant.cache_bytes = 4096;
        },
        {"quant.cache_bytes is 4096 at the client", "limits.max_cache_bytes of the server is 4095"}},
+      {[](auto& l) { l.max_coder_bytes = 1'000'000; },
+       [](auto& r) { r.quant.method = "amaq-rd", r.quant.gradient_method = "rd"; },
+       {"quant.method and quant.gradient.method of the client need up to ",
+        "limits.max_coder_bytes of the server is 1000000"}},
+      {[](auto& l) { l.max_coder_bytes = 1'000'000; },
+       [](auto& r) { r.quant.gradient_method = "rd"; },
+       {"limits.max_coder_bytes of the server is 1000000"}},
+      {[](auto& l) {
+         l.methods = {"none", "fixed"};
+       },
+       [](auto& r) { r.quant.gradient_method = "rd"; },
+       {"quant.gradient.method is 'rd' at the client",
+        "limits.methods of the server allows none, fixed, without amaq-rd"}},
   };
   for (const Limit& limit : limits) {
     config::ServerFileConfig config = run_.server;
@@ -108,6 +121,7 @@ TEST_F(EndpointTest, ValuesAtTheLimitAreGranted) {
   config.limits.max_tokens = 64;
   config.limits.max_in_flight = 2;
   config.limits.methods = {"none"};
+  config.limits.max_coder_bytes = 0;
   config.limits.dtypes = {"fp32"};
 
   EXPECT_EQ(MakeEndpoint(config)->Open(request_).max_tokens, 64u);

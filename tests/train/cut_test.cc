@@ -145,6 +145,46 @@ TEST(CutCoderTest, RdOptionsReachItsActivations) {
   EXPECT_NE(state(false, 0.15).at("rd.model"), state(false, 0.3).at("rd.model"));
 }
 
+TEST(CutCoderTest, WhoAgreedOnNoMemoryOfRowsRefusesKinds) {
+  for (const bool remembers : {true, false}) {
+    CutOptions options;
+    options.method = quant::Method::kAmaqRd;
+    options.rd_rate.target_bits = 3;
+    Moments moments(kChannels);
+    moments.Add(Sample(), SinkRows(kSegments, 1));
+    CutCoder sender(options);
+    options.rd_memory = remembers;
+    CutCoder receiver(options);
+    for (CutCoder* coder : {&sender, &receiver}) {
+      coder->rd()->SetBasis(FitBasis(quant::Transform::kNone, moments, 1), at::kCPU);
+    }
+    const quant::MessagePlace place = {0, 0, 0};
+    const auto sections = sender.rd()->Encode(Sample(), kSegments, place).value();
+    if (remembers) {
+      EXPECT_NO_THROW(receiver.rd()->Decode(sections, kSegments, place));
+    } else {
+      EXPECT_THROWS(receiver.rd()->Decode(sections, kSegments, place), Code::kDataLoss,
+                    "without a memory are of kinds");
+    }
+  }
+}
+
+TEST(CoderBytesTest, CountsWhatGrowsWithTheModelsWidth) {
+  CutOptions options;
+  EXPECT_EQ(CoderBytes(options, 4096), 0u);
+  options.gradient_rate = 1;
+  const uint64_t gradient = CoderBytes(options, 4096);
+  EXPECT_GT(gradient, uint64_t{1} << 20);
+  EXPECT_LT(gradient, uint64_t{4} << 20);
+  options.method = quant::Method::kAmaqRd;
+  const uint64_t with_memory = CoderBytes(options, 4096);
+  options.rd_memory = false;
+  const uint64_t without = CoderBytes(options, 4096);
+  EXPECT_GE(without - gradient, uint64_t{14} * 4096 * 4096);
+  EXPECT_GE(with_memory - without, uint64_t{2} * 4095 * 4096 * 4);
+  EXPECT_LT(with_memory, uint64_t{1} << 30);  // the default of limits.max_coder_bytes
+}
+
 TEST(GradientWidthsTest, AreTheForwardWidthsUnlessANumberOrAnOffsetSaysOtherwise) {
   CutOptions options;
   const std::vector<uint8_t> forward = {2, 4, 7, 8};

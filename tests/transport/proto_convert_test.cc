@@ -41,7 +41,8 @@ OpenRequest Sample() {
                    .positions = 512,
                    .range_margin = 2,
                    .range_max_clipped = 0.5,
-                   .gradient_method = "rd"};
+                   .gradient_method = "rd",
+                   .rd_memory = true};
   request.lora = {.r = 4,
                   .alpha = 32,
                   .dropout = 0.5,

@@ -1,7 +1,7 @@
 // gradient.method: rd. All rows, sinks too (there are no ranges that they could set), by the
 // rate-distortion coder (rd.h), in steps relative to the message's root mean square; the sender's
-// controller keeps the rate. A coder is used as sender or as receiver, not both. Memory: about 1.4
-// MB of tables and 24 bytes a channel, whatever crosses.
+// controller keeps the rate. Their rows are of no kind (rd_memory.h). A coder is used as sender or
+// as receiver, not both. Memory: about 1.4 MB of tables and 24 bytes a channel, whatever crosses.
 
 #include <optional>
 #include <utility>
@@ -65,7 +65,7 @@ class RdCoder final : public Coder {
     if (raw_dtype) return DecodeRaw(sections, *raw_dtype, num_rows, channels, out);
     RdModel& model = ModelOf(channels);
     AMAQ_CHECK(out.size() == static_cast<size_t>(num_rows) * model.channels());
-    RdCounts counts = RdDecode(sections, model, out, nullptr, threads_);
+    RdCounts counts = RdDecode(sections, model, out, {.takes_kinds = false, .threads = threads_});
     if (context.samples) model.Add(context.samples->place, std::move(counts));
   }
 

@@ -1,5 +1,5 @@
-// Runs with quant.gradient.method: rd: the same adapter whatever lies between the parties, the rate
-// that was asked for, and no trace of calibration.
+// Runs with quant.gradient.method: rd: the same adapter whatever lies between the parties, and the
+// rate that was asked for.
 
 #include <gtest/gtest.h>
 

@@ -297,7 +297,8 @@ def table(arms):
     return "\n".join(lines)
 
 
-def plot(name, arms, path):
+def plot(name, arms, families, path):
+    """families: of the whole plan, so that one has the same colour in each plot."""
     import matplotlib
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
@@ -305,12 +306,14 @@ def plot(name, arms, path):
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), sharey=True)
     keys = (("effective_bits_forward", "forward"), ("effective_bits_backward", "backward"))
     for axis, (key, title) in zip(axes, keys):
-        for number, family in enumerate(sorted({family_of(a) for a in arms})):
+        for number, family in enumerate(families):
             points = sorted((arm.mean(key), *mean_and_error(arm.values("eval_loss")))
                             for arm in arms.values() if family_of(arm.name) == family)
+            if not points:
+                continue
             axis.errorbar([p[0] for p in points], [p[1] for p in points],
-                          yerr=[p[2] or 0 for p in points], marker="os^"[number // 10],
-                          capsize=2, label=family)
+                          yerr=[p[2] or 0 for p in points], color=f"C{number % 10}",
+                          marker="os^"[number // 10], capsize=2, label=family)
         axis.set_xscale("log", base=2)
         axis.set_xticks([0.5, 1, 2, 3, 4, 8, 16], labels=["0.5", "1", "2", "3", "4", "8", "16"])
         axis.set_xlabel(f"effective bits a value, {title}")
@@ -351,9 +354,10 @@ def replace_part(text, name, content):
 
 def report(plan):
     text = QUALITY.read_text()
+    families = sorted({family_of(arm) for arm in plan["arms"]})
     for name, arms in collect(plan, read_runs()).items():
         path = RUNS.parent / f"{name}.svg"
-        plot(name, arms, path)
+        plot(name, arms, families, path)
         text = replace_part(text, name, f"{table(arms)}\n\n![Loss against bits](study/{path.name})")
     QUALITY.write_text(text)
 

@@ -73,7 +73,9 @@ uint8_t IntegerWidth(const WidthConfig& config, double bits) {
 }
 
 double TargetBits(const WidthConfig& config, uint64_t steps) {
-  if (config.schedule == TargetSchedule::kConstant) return config.target_bits;
+  if (config.schedule == TargetSchedule::kConstant || config.adapt_steps == 0) {
+    return config.target_bits;
+  }
   const double end = 0.8 * static_cast<double>(config.adapt_steps);
   const double progress = std::min(1.0, static_cast<double>(steps) / end);
   const double left = config.schedule == TargetSchedule::kLinear

@@ -28,7 +28,7 @@ uint8_t HighestWidth(const WidthConfig& config);
 uint8_t IntegerWidth(const WidthConfig& config, double bits);
 
 // Mean bits wanted after `steps` optimizer steps: from b_start to target_bits, reached at
-// 0.8 * adapt_steps, which must be positive.
+// 0.8 * adapt_steps; without adapt_steps target_bits from the start.
 double TargetBits(const WidthConfig& config, uint64_t steps);
 
 // dL/db of a channel sent at the integer width n, straight-through:

@@ -27,9 +27,7 @@ RdRateControl::RdRateControl(const WidthConfig& config) : config_(config) {
   if (config.adapt_steps != 0) CheckRate("b_start", config.b_start);
 }
 
-double RdRateControl::target_bits() const {
-  return config_.adapt_steps == 0 ? config_.target_bits : TargetBits(config_, commits_);
-}
+double RdRateControl::target_bits() const { return TargetBits(config_, commits_); }
 
 std::optional<int16_t> RdRateControl::index() const {
   if (!wanted_index_) return std::nullopt;

@@ -14,9 +14,8 @@ namespace amaq::quant {
 
 class RdRateControl {
  public:
-  // Of `config` the fall of the target is read (TargetBits, gate.h); without adapt_steps it is
-  // target_bits from the start. Errors: kInvalidArgument for targets that are not in
-  // [kRdLowestRate, 8].
+  // Of `config` the fall of the target is read (TargetBits, gate.h). Errors: kInvalidArgument for
+  // targets that are not in [kRdLowestRate, 8].
   explicit RdRateControl(const WidthConfig& config);
 
   // Bits an element of the next step.

@@ -64,6 +64,7 @@ TEST(GateTest, TargetFallsFromStartAndIsReachedAtFourFifths) {
       EXPECT_GE(TargetBits(config, t), TargetBits(config, t + 1));
     }
   }
+  EXPECT_EQ(TargetBits({.b_start = 7.7, .target_bits = 3, .adapt_steps = 0}, 0), 3);
   config.schedule = TargetSchedule::kCosine;
   EXPECT_GT(TargetBits(config, 10), 7.4);  // slow at first
   config.schedule = TargetSchedule::kLinear;

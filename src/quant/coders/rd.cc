@@ -40,17 +40,15 @@ class RdCoder final : public Coder {
     const uint64_t elements = rows * model.channels();
     CodedMatrix coded;
     std::optional<RdEncoded> made =
-        RdEncode(values, OptionsOf(values, context, elements), model, {});
+        RdEncode(values, OptionsOf(values, context, elements), model, decoded);
     if (!made || TotalBytes(made->sections) >= values.size() * sizeof(uint16_t)) {
       coded = {EncodeRaw(x, DType::kBF16), DType::kBF16};
       made.reset();
+      if (!decoded.empty()) {
+        DecodeRaw(coded.sections, DType::kBF16, x.rows, x.channels, decoded);
+      }
     } else {
       coded.sections = std::move(made->sections);
-    }
-    if (!decoded.empty()) {
-      MessageContext only_reads = context;
-      only_reads.samples.reset();
-      Decode(coded.sections, coded.raw_dtype, only_reads, x.rows, x.channels, decoded);
     }
     if (context.samples) {
       control_.Observe(8 * TotalBytes(coded.sections), elements);

@@ -1,25 +1,26 @@
-// Method `amaq-rd`: no widths. What its messages cost follows the target all the same (rd_rate.h);
-// this is the target as the log shows it.
+// Method `amaq-rd`: no widths. What its messages cost follows the target all the same, by the
+// sender's controller (rd_rate.h); this is the target as headers and the log show it.
 
 #include "quant/gate.h"
 #include "quant/methods/methods.h"
-#include "quant/rd_rate.h"
 
 namespace amaq::quant {
 namespace {
 
 class RdPolicy final : public WidthPolicyBase {
  public:
-  RdPolicy(const WidthConfig& config, size_t channels) : WidthPolicyBase(channels), rate_(config) {}
+  RdPolicy(const WidthConfig& config, size_t channels)
+      : WidthPolicyBase(channels), config_(config) {}
 
   // Not raw: messages are coded, by one version of the basis.
   uint64_t version() const override { return 1; }
   PolicyPhase phase() const override { return PolicyPhase::kFrozen; }
-  double target_bits() const override { return rate_.target_bits(); }
-  void Commit() override { rate_.Commit(); }
+  double target_bits() const override { return TargetBits(config_, steps_); }
+  void Commit() override { ++steps_; }
 
  private:
-  RdRateControl rate_;
+  const WidthConfig config_;
+  uint64_t steps_ = 0;
 };
 
 }  // namespace

@@ -53,7 +53,8 @@ FieldList LimitFields(LimitsConfig* c) {
        .target = &c->max_coder_bytes,
        .help =
            "Memory that the coders of a session may need at most, by method amaq-rd and gradients "
-           "by rd: it grows with the square of the model's width.",
+           "by rd: it grows with the square of the model's width. All may need it "
+           "limits.max_sessions times.",
        .min = 0,
        .max = 1e15,
        .unit = "bytes"},

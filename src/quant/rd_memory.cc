@@ -132,12 +132,14 @@ RdMemory RdMemory::FromState(ByteReader* reader, size_t channels) {
     Throw(Code::kDataLoss, "a memory of rows has ", size, " kinds, at most ",
           LargestKind(channels));
   }
+  memory.counts_.reserve(size);
   for (uint32_t i = 0; i < size; ++i) {
     memory.counts_.push_back(reader->Read<uint32_t>());
     if (memory.counts_.back() <= kRemembered) continue;
     Throw(Code::kDataLoss, "a kind of rows in a memory was seen ", memory.counts_.back(),
           " times, at most ", kRemembered);
   }
+  memory.means_.reserve(std::min(size * channels, reader->remaining() / sizeof(float)));
   for (size_t i = 0; i < size * channels; ++i) {
     const auto mean = reader->Read<float>();
     if (!(mean < kRdLargestRow && mean > -kRdLargestRow)) {

@@ -5,8 +5,8 @@
 // from what was decoded, and of a row of a known kind only the difference to its mean crosses. The
 // sender finds the kinds; a receiver reads them. Nothing here knows what a row stands for. fp32,
 // single operations: the same means on every machine. Memory: 4 bytes a kind and channel, at most
-// 64 MiB, and as much for changes that are pending, however many rows made them. Lane-bound.
-// Source: our choice, docs/formats/rd.md, docs/adr/0017.
+// 64 MiB, twice that while it grows, and as much for changes that are pending, however many rows
+// made them. Lane-bound. Source: our choice, docs/formats/rd.md, docs/adr/0017.
 
 #include <cstddef>
 #include <cstdint>

@@ -64,10 +64,11 @@ uint64_t RdModel::LargestBytes(size_t channels, bool has_memory) {
       kRdTables * ((sizeof(SymbolTables::Slice) << 8) + (uint64_t{1} << kFrequencyBits));
   const uint64_t counts =
       sizeof(uint64_t) * uint64_t{channels} + sizeof(uint32_t) * RdCountOffsets()[kRdTables];
-  // Of what was kept and of the step under way; a node of a map is below 128 bytes.
+  // Of what was kept, twice while it grows, and of the step under way; a node of a map is below 128
+  // bytes.
   const uint64_t kinds = has_memory ? RdMemory::LargestKind(channels) : 0;
   const uint64_t means = kinds * sizeof(float) * uint64_t{channels};
-  return tables + 2 * (counts + means) + kinds * (sizeof(uint32_t) + 128);
+  return tables + 2 * counts + 3 * means + kinds * (2 * sizeof(uint32_t) + 128);
 }
 
 const SymbolTables& RdModel::tables() const {

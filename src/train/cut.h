@@ -50,8 +50,8 @@ struct CutOptions {
   quant::WidthConfig rd_rate = {};  // amaq-rd, sender: its target
 };
 
-// Host memory that the coders of a cut of `channels` channels keep or need for a moment by amaq-rd
-// and by a gradient rate, at most; 0 without.
+// Host memory that the coders of a cut of `channels` channels keep by amaq-rd and by a gradient
+// rate, at most, with what they need while it is formed and without messages; 0 without.
 uint64_t CoderBytes(const CutOptions& options, int64_t channels);
 
 using quant::GradientRows;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "quant/rd.h"
 #include "tests/quant/samples.h"
 
 namespace amaq::quant {
@@ -46,6 +47,21 @@ TEST(RdBasisTest, AHeadOfMoreChannelsThanItsSectionHoldsIsRefusedBeforeTheyAreAl
   EXPECT_EQ(ReadRdBasisHead(sections).means.sinks.size(), kChannels);
   for (size_t i = 2; i < 6; ++i) sections[0].bytes[i] = 0xff;  // 16 GiB of means
   EXPECT_ERROR(ReadRdBasisHead(sections), Code::kDataLoss, "belong to 4294967295 channels");
+}
+
+TEST(RdBasisTest, CoefficientsInRowsOfKindsAreRefused) {
+  const RdBasis basis = SomeBasis(17);
+  std::vector<Section> sections = WriteRdBasis(basis);
+  std::vector<float> packed = basis.reflectors.coefficients;
+  packed.resize((packed.size() + 127) / 128 * 128, 0);
+  RdOptions options;
+  options.dead_zone = 0;
+  options.kinds = RdKinds::kLearn;
+  const RdEncoded coded = RdEncode(packed, options, RdModel(128), {}).value();
+  ASSERT_FALSE(coded.counts.kinds.empty());
+  sections.resize(1);
+  sections.insert(sections.end(), coded.sections.begin(), coded.sections.end());
+  EXPECT_ERROR(ReadRdBasis(sections, kChannels), Code::kDataLoss, "without a memory are of kinds");
 }
 
 TEST(RdBasisTest, WeightsAreQuarterOctaves) {

@@ -16,6 +16,8 @@ InprocServer StartInprocServer(const config::ClientConfig& config) {
   server.limits.max_tokens = std::numeric_limits<uint32_t>::max();
   server.limits.max_in_flight = std::numeric_limits<uint32_t>::max();
   server.limits.max_rank = std::numeric_limits<uint32_t>::max();
+  server.limits.max_cache_bytes = std::numeric_limits<uint64_t>::max();
+  server.limits.max_coder_bytes = std::numeric_limits<uint64_t>::max();
   server.limits.dtypes.push_back("fp64");
   InprocServer made;
   made.endpoint = server::MakeEndpoint(server);

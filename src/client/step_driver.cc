@@ -305,9 +305,7 @@ StepResult StepDriver::RunStep(const std::vector<data::Batch>& micro_batches,
   const train::ClipDecision decision = ReceiveNorms(&pass.result);
   if (coder_.rd() != nullptr) pass.result.activation_target = coder_.rd()->target_bits();
   SendCommit(pass, decision, learning_rate);
-  if (coder_.rd() != nullptr && !pass.result.skipped) {
-    pass.result.activation_bits = coder_.rd()->rate();
-  }
+  if (coder_.rd() != nullptr) pass.result.activation_bits = coder_.rd()->rate();
   return std::move(pass.result);
 }
 

@@ -29,7 +29,7 @@ struct StepResult {
   double loss_sum = 0;           // nats over the supervised tokens of the step
   uint64_t tokens = 0;           // supervised
   uint64_t rows = 0;             // N of all micro-batches
-  double activation_bits = 0;    // amaq-rd: rate of the step, sections of FORWARD messages; else 0
+  double activation_bits = 0;    // amaq-rd: sections of FORWARD messages of the last step kept
   double activation_target = 0;  // what it was to be
   quant::ClipCounts clips;       // range delayed: of the step's activations
   double gradient_bits = 0;      // of a value of the last coded gradient; 0: none was coded

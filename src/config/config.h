@@ -147,7 +147,7 @@ struct LimitsConfig {
   std::vector<std::string> methods = {"none",  "fixed",    "linear", "waterfill",  "group",
                                       "aqsgd", "tahquant", "amaq",   "amaq-delta", "amaq-rd"};
   uint64_t max_cache_bytes = uint64_t{4} << 30;  // a session's quant.cache_bytes
-  uint64_t max_coder_bytes = uint64_t{1} << 30;  // a session's amaq-rd and gradients by rd
+  uint64_t max_coder_bytes = uint64_t{2} << 30;  // a session's amaq-rd and gradients by rd
   std::vector<std::string> dtypes = {"fp32", "bf16"};
   bool allow_fetch_adapter = true;
   bool operator==(const LimitsConfig&) const = default;

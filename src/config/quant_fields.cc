@@ -23,7 +23,8 @@ FieldList MethodFields(QuantConfig* c) {
        .help = "Bits a value that may cross, everything counted, the mean of both ways: decides "
                "method, target_bits, schedule, gradient.method and gradient.target_bits (amaq-rd "
                "from the first step on, two thirds of the bits for activations; docs/quality.md "
-               "says why). 0: they are set one by one.",
+               "says why), and axis, gradient.bits and gradient.bits_offset as their defaults. 0: "
+               "they are set one by one.",
        .min = 0,
        .max = 6,
        .unit = "bits",

@@ -1,6 +1,6 @@
-// The range coder's loops with Google Highway, compiled once for each instruction set that can
-// gather. 32 channels are 2 or 4 vectors of states; the channels of a row behind the last whole 32
-// go to the scalar loops. All arithmetic is exact.
+// The range coder's loops with Google Highway, compiled once for each instruction set. 32 channels
+// are 2 or 4 vectors of states; the channels of a row behind the last whole 32 go to the scalar
+// loops, as does everything where a set cannot gather. All arithmetic is exact.
 
 #include <algorithm>
 #include <array>

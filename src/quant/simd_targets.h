@@ -1,5 +1,5 @@
 // What the sources that Highway compiles once for each instruction set have in common. A source
-// defines HWY_TARGET_INCLUDE, its own path, before it includes this header.
+// includes this header, defines HWY_TARGET_INCLUDE, its own path, then includes Highway's.
 
 #ifndef AMAQ_QUANT_SIMD_TARGETS_H_
 #define AMAQ_QUANT_SIMD_TARGETS_H_

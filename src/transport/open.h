@@ -45,7 +45,7 @@ struct QuantRequest {
   double range_margin = 1.1;  // delayed, with the next: the server sends gradients
   double range_max_clipped = 0.01;
   std::string gradient_method = "same";  // same | rd, at gradient_target_bits
-  bool rd_memory = true;                 // amaq-rd: rows may be of kinds
+  bool rd_memory = false;                // amaq-rd: rows may be of kinds
 };
 
 struct LoraRequest {

@@ -98,7 +98,7 @@ TEST_F(RdDriverTest, ASkippedStepLeavesNoTrace) {
   };
   const StepResult skipped = skipping.driver->RunStep(Batches(3, 3), 1e-2);
   EXPECT_TRUE(skipped.skipped);
-  EXPECT_EQ(skipped.activation_bits, 0);
+  EXPECT_EQ(skipped.activation_bits, 0);  // no step was kept
   for (int step = 0; step < 2; ++step) skipping.driver->RunStep(Batches(2, 2), 0);
 
   for (size_t i = 0; i < 4; ++i) {

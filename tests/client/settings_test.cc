@@ -160,8 +160,10 @@ TEST(SettingsTest, GradientsHaveARateWithTheirMethodRdAndOfAmaqRdThatOfTheActiva
   config.quant.rd.dead_zone = 0.375;
   EXPECT_EQ(CutOptionsOf(config).rd_dead_zone, 0.375);
   EXPECT_TRUE(CutOptionsOf(config).rd_memory);
+  EXPECT_TRUE(gradient_of(config).rd_memory);
   config.quant.rd.memory = false;
   EXPECT_FALSE(CutOptionsOf(config).rd_memory);
+  EXPECT_FALSE(gradient_of(config).rd_memory);
 }
 
 TEST(SettingsTest, TheStagesOptionsAreTheConfigs) {

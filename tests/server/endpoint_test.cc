@@ -11,6 +11,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/server_session.h"
 #include "tests/support/tiny_hf_model.h"
+#include "train/cut.h"
 
 namespace amaq::server {
 namespace {
@@ -112,6 +113,25 @@ TEST_F(EndpointTest, EveryLimitIsRefusedNamingBothValuesAndWhereEachIsSet) {
 
     ExpectRefused(config, limit.ask, Code::kFailedPrecondition, limit.texts);
   }
+}
+
+TEST_F(EndpointTest, AMemoryOfRowsCountsWhereItIsAskedFor) {
+  config::ServerFileConfig config = run_.server;
+  config.limits.max_coder_bytes = 3 << 20;
+  const auto ask = [](bool remembers) {
+    return [remembers](auto& r) { r.quant.method = "amaq-rd", r.quant.rd_memory = remembers; };
+  };
+  ExpectRefused(config, ask(true), Code::kFailedPrecondition, {"limits.max_coder_bytes"});
+  OpenRequest request = request_;
+  ask(false)(request);
+  EXPECT_NO_THROW(MakeEndpoint(config)->Open(request));
+}
+
+TEST_F(EndpointTest, TheDefaultLimitOfCodersAdmitsLargeModels) {
+  train::CutOptions options;
+  options.method = quant::Method::kAmaqRd;
+  options.gradient_rate = 1;
+  EXPECT_LT(train::CoderBytes(options, 8192), config::LimitsConfig().max_coder_bytes);
 }
 
 TEST_F(EndpointTest, ValuesAtTheLimitAreGranted) {
